@@ -1,0 +1,265 @@
+//! The error catalogue: one closed table of everything that can be refused or go wrong.
+//!
+//! From each row come the code on the terminal (`NIX1001`), the D-Bus error name
+//! (`org.nixctl1.Error.NoSpace`), the exit code of `nixctl`, the text of `nixctl explain` and the
+//! row in `docs/errors.md` (a test holds the page to the table). Codes are never reused: 1xxx are
+//! found before anything is changed, 2xxx happen while working, 3xxx concern the request and the
+//! caller, 9xxx are our own bugs.
+
+use serde::{Deserialize, Serialize};
+
+/// Exit codes of `nixctl`, fixed by the interface.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Exit {
+    /// Done as asked.
+    Done = 0,
+    /// The operation failed and was undone.
+    Failed = 1,
+    /// The command line could not be understood.
+    Usage = 2,
+    /// The caller may not do this.
+    NotAuthorized = 3,
+    /// No daemon answered.
+    Unreachable = 4,
+    /// Refused before anything was changed.
+    Refused = 5,
+    /// Findings need attention.
+    Findings = 6,
+    /// Failed and not undone: somebody must look at the machine.
+    Attention = 7,
+    /// Gave up waiting; the operation goes on.
+    TimedOut = 8,
+}
+
+macro_rules! catalogue {
+    ($( $variant:ident = $number:literal, $exit:ident, $summary:literal, help $help:literal, $explain:literal; )+) => {
+        /// A stable code for one kind of failure.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        pub enum Code {
+            $(
+                #[doc = $summary]
+                $variant,
+            )+
+        }
+
+        impl Code {
+            /// Every code, in the order of the catalogue.
+            pub const ALL: &'static [Code] = &[$(Code::$variant),+];
+
+            /// The number printed as `NIXnnnn`.
+            pub fn number(self) -> u16 {
+                match self { $(Code::$variant => $number),+ }
+            }
+
+            /// Last part of the D-Bus error name `org.nixctl1.Error.NAME`.
+            pub fn name(self) -> &'static str {
+                match self { $(Code::$variant => stringify!($variant)),+ }
+            }
+
+            /// Exit code of a client whose request ended with this code before any work began.
+            pub fn exit(self) -> Exit {
+                match self { $(Code::$variant => Exit::$exit),+ }
+            }
+
+            /// One sentence on what the code means.
+            pub fn summary(self) -> &'static str {
+                match self { $(Code::$variant => $summary),+ }
+            }
+
+            /// What to do about it, when the failure itself has nothing more exact to say.
+            pub fn help(self) -> &'static str {
+                match self { $(Code::$variant => $help),+ }
+            }
+
+            /// The longer text of `nixctl explain`.
+            pub fn explanation(self) -> &'static str {
+                match self { $(Code::$variant => $explain),+ }
+            }
+        }
+    };
+}
+
+catalogue! {
+    NoSpace = 1001, Refused, "there is not enough free space or inodes for the operation",
+        help "free the bytes named above on that file system, then run the command again",
+        "Before anything is changed nixctl adds up what the unpacked Nix, its database and a reserve need, in bytes and inodes, on each file system involved, and compares that with what is free there.";
+    ReadOnly = 1002, Refused, "a place that must be written is read-only",
+        help "remount the file system read-write, or install into an image with --root DIR",
+        "The file system that holds /etc, /nix or the state folder is mounted read-only, or is an image-based system whose root can never be written.";
+    NoexecTemp = 1003, Refused, "programs cannot run from the place where Nix would live",
+        help "mount that file system without the option noexec",
+        "The store holds programs. On a file system mounted with noexec none of them can start, so an install would succeed and nothing would work.";
+    Network = 1004, Refused, "the release server cannot be reached",
+        help "check the connection and the proxy settings, or use --source with a downloaded file",
+        "The name did not resolve, the connection was refused, or no answer came within the deadline.";
+    TlsIntercepted = 1005, Refused, "the server's certificate was issued by an authority this machine does not trust",
+        help "add the authority to the machine's CA bundle, or name the bundle in [install] ssl_cert_file",
+        "A proxy that inspects TLS (Zscaler, Netskope and others) answers with certificates of its own. The message names the host and the issuer that was seen.";
+    ClockOff = 1006, Refused, "the machine's clock is far from the real time",
+        help "set the clock (timedatectl set-ntp true), then run the command again",
+        "With a wrong clock certificates look expired or not yet valid, and every download fails with a misleading error.";
+    ForeignNix = 1007, Refused, "another installation of Nix is on this machine",
+        help "take it over with `nixctl install --adopt`, or remove it first",
+        "Nix from the official script, Determinate, a distribution package or a single-user install was found. nixctl never mixes with it silently. Where the message says that adopting is safe, --adopt makes it owned without reinstalling.";
+    IsNixos = 1008, Refused, "this machine runs NixOS, which already owns Nix",
+        help "use `nixctl switch` to move between generations; Nix itself comes with the system",
+        "On NixOS the system configuration decides which Nix is installed. Installing a second one beside it would be undone by the next switch.";
+    Leftovers = 1009, Refused, "leftovers of an earlier installation are in the way",
+        help "look at the files named above and move them away, then run the command again",
+        "Backups such as *.backup-before-nix that differ from the file they saved, links into /etc/static, or unit files that are not ours were found. They may hold the only copy of somebody's settings, so they are not removed automatically.";
+    IdsTaken = 1010, Refused, "no free range of ids for the build users was found",
+        help "choose a range with [install] build_user_id_base in /etc/nixctl/config.toml",
+        "nixctl asks the local files, getent and thereby sssd or LDAP for ids in use, and looks for a gap large enough for all build users and their group.";
+    UnsupportedSystem = 1011, Refused, "this kind of system cannot be installed on in this way",
+        help "see the message for what is needed on this system",
+        "Image-based systems with a truly read-only root (composefs, ostree), WSL without systemd, and containers whose id maps do not cover the build users need something to be changed first; the message says what.";
+    MissingTool = 1012, Refused, "a program that is needed is not installed",
+        help "install the program named above with the system's package manager",
+        "nixctl brings its own unpacker and downloader, but users and groups are made by the system's own tools (systemd-sysusers, useradd or busybox adduser).";
+    BadSource = 1013, Refused, "the source does not hold a Nix release",
+        help "name a tarball nix-VERSION-SYSTEM.tar.xz or .tar.zst, or a release server's URL",
+        "A release is an archive with one top folder nix-VERSION-SYSTEM that holds store/ and .reginfo. The file was missing, empty, of another kind or made for another system.";
+    NothingInstalled = 1014, Refused, "nixctl has not installed Nix on this machine",
+        help "see `nixctl status`; an install made by others can be adopted with `nixctl install --adopt`",
+        "There is nothing recorded as owned, so there is nothing to act on.";
+    Busy = 1015, Refused, "another operation is in the way",
+        help "follow it with `nixctl watch`, or stop it with `nixctl cancel OP`",
+        "One operation at a time changes the machine; others queue. The queue of this caller is full, or the operation asked for cannot be queued behind the one that runs.";
+    Moved = 1016, Refused, "the machine is no longer as the caller expected",
+        help "look at `nixctl status` and ask again",
+        "The request named the state it was made for (expected-current), and the machine has moved on since.";
+    StateDamaged = 1017, Refused, "the daemon's state could not be read",
+        help "see the log for where it was set aside; `nixctl install --adopt` rebuilds it from the machine",
+        "The database under /var/lib/nixctl was damaged or made by a newer nixctld. It is never deleted: it is moved beside itself and a new one is begun.";
+    AlreadyInstalled = 1018, Refused, "nixctl already owns another version of Nix on this machine",
+        help "see `nixctl status`; change the version with `nixctl upgrade`",
+        "An install never replaces a Nix that nixctl installed before. Installing the same version again only checks and completes it.";
+
+    ChecksumMismatch = 2001, Failed, "the download is not what its checksum says",
+        help "run the command again; when it fails again, the mirror or a proxy alters the file",
+        "The SHA-256 of the bytes differs from the one published beside the release or given on the command line. Nothing of the file was used.";
+    BadArchive = 2002, Failed, "the archive is damaged or holds what a release never holds",
+        help "fetch the release again from a server you trust",
+        "The archive was cut short, or has entries with absolute paths, `..`, device nodes, set-uid bits or names that are not store paths. Nothing outside the unpacking folder was written.";
+    Timeout = 2003, Failed, "a step took longer than its deadline",
+        help "look at what hung with `nixctl show OP`, then `nixctl retry OP`",
+        "Every external command and every phase has a deadline. The process was ended and the operation undone.";
+    DiskFull = 2004, Failed, "the disk became full while working",
+        help "free space on the file system named above, then `nixctl retry OP`",
+        "Something else used the space that was free when the plan was made.";
+    CommandFailed = 2005, Failed, "an external program failed",
+        help "see its output above, or `nixctl show OP`",
+        "The program's command line, exit status and the end of its output are part of the error.";
+    FileFailed = 2006, Failed, "a file could not be read or written",
+        help "see the path and the reason above",
+        "The operating system refused. The operation was undone.";
+    ServiceFailed = 2007, Failed, "the service manager could not do what was asked",
+        help "see `systemctl status` of the unit named above and the journal",
+        "A job of systemd failed, was cancelled, or did not end within its deadline.";
+    SelfTestFailed = 2008, Failed, "Nix was installed but did not work, so the install was undone",
+        help "see which shell or user failed above and what it printed",
+        "After an install nixctl builds a small derivation through the daemon, as root and as an ordinary user, and looks for Nix on PATH in a login shell of every shell present.";
+    Drifted = 2009, Failed, "a thing that was made is not as it should be",
+        help "see what was seen and what was expected above",
+        "After each step the result is read back from the machine. It differed from what the step should have made.";
+    NotUndone = 2010, Attention, "the operation failed and could not be undone completely",
+        help "see `nixctl show OP` for what is left, repair the cause, then `nixctl retry OP`",
+        "Undoing failed too. The operation keeps its journal and can be retried from where it stands.";
+    Cancelled = 2011, Failed, "the operation was cancelled and undone",
+        help "run the command again when you want it after all",
+        "Somebody asked for it with `nixctl cancel`. The machine is as before.";
+    WorkerLost = 2012, Failed, "the worker process ended unexpectedly",
+        help "see the log of nixctld; `nixctl retry OP` tries again",
+        "Downloads and unpacking run in a child of the daemon. It was killed, for want of memory perhaps.";
+
+    NotAuthorized = 3001, NotAuthorized, "you may not do this",
+        help "run it as root, ask to be put into the group nixctl, or authenticate as an administrator",
+        "Changes need root, membership in the group nixctl, or an administrator's password through polkit. Changing settings and untrusted sources always need an administrator.";
+    Unreachable = 3002, Unreachable, "the daemon does not answer",
+        help "start it with `systemctl start nixctld`, or as root `nixctl daemon install`",
+        "Neither the bus name org.nixctl1 nor the socket answered.";
+    InvalidArgument = 3003, Usage, "an argument is not valid",
+        help "see `nixctl help` for what is accepted",
+        "A path, name, number or option had the wrong form.";
+    UnknownOption = 3004, Usage, "an option is not known to the daemon",
+        help "leave the option out, or update nixctld",
+        "Unknown options are refused rather than ignored, so that nobody relies on a safety option that is not there.";
+    NotFound = 3005, Usage, "there is no such thing",
+        help "list what there is with `nixctl operations`",
+        "The operation, code or key named does not exist.";
+    Conflict = 3006, Refused, "the same request id was used for another request",
+        help "use a fresh request id",
+        "A request id names one request for ever: repeating it returns the same operation, and using it for something else is an error.";
+    NotCancellable = 3007, Refused, "the operation cannot be cancelled any more",
+        help "wait for its end with `nixctl watch OP`",
+        "It has ended, or has passed the point after which stopping would leave the machine neither as before nor as asked.";
+    NotRetryable = 3008, Refused, "the operation cannot be retried",
+        help "start a new one",
+        "Only operations that failed, were undone or wait for attention can be retried.";
+    Untrusted = 3009, NotAuthorized, "the source is not among the trusted ones",
+        help "let an administrator run it, or add the source to [install] trusted_sources",
+        "Members of the group nixctl may install from trusted sources only; any other source could hold anything and run it as root.";
+    BadSettings = 3010, Refused, "a settings file is not valid",
+        help "correct the line named above",
+        "An unknown key or a wrong type in /etc/nixctl is an error that names the file, the line and the nearest known key; the daemon keeps the last good settings.";
+    BadFrame = 3011, Unreachable, "the other side does not speak the protocol",
+        help "update nixctl and nixctld to the same version",
+        "A frame was larger than allowed, cut short or not decodable, or the protocol versions do not match.";
+    TooMany = 3012, Refused, "too many requests from this user",
+        help "wait until earlier requests have ended",
+        "Connections, watches and queued operations are limited for each user.";
+    WaitTimedOut = 3013, TimedOut, "gave up waiting; the operation goes on",
+        help "follow it with `nixctl watch OP`",
+        "The time given with --timeout passed before the operation ended.";
+
+    Internal = 9001, Failed, "internal error: nixctl met a case it should have handled",
+        help "run `nixctl show OP` and report what it prints",
+        "This is a bug. The daemon stays up and the operation was undone.";
+}
+
+impl Code {
+    /// Full D-Bus error name.
+    pub fn dbus_name(self) -> String {
+        format!("org.nixctl1.Error.{}", self.name())
+    }
+
+    /// Looks a code up by `NIX1001`, `1001` or its name, ignoring case.
+    pub fn parse(text: &str) -> Option<Code> {
+        let text = text.trim();
+        let digits = match text.get(..3) {
+            Some(prefix) if prefix.eq_ignore_ascii_case("nix") => &text[3..],
+            _ => text,
+        };
+        let number = digits.parse::<u16>().ok();
+        Code::ALL
+            .iter()
+            .copied()
+            .find(|code| Some(code.number()) == number || code.name().eq_ignore_ascii_case(text))
+    }
+}
+
+impl std::fmt::Display for Code {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "NIX{:04}", self.number())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_and_names_are_unique_and_parse_back() {
+        let mut numbers: Vec<u16> = Code::ALL.iter().map(|c| c.number()).collect();
+        numbers.sort_unstable();
+        numbers.dedup();
+        assert_eq!(numbers.len(), Code::ALL.len());
+        for code in Code::ALL {
+            assert_eq!(Code::parse(&code.to_string()), Some(*code));
+            assert_eq!(Code::parse(code.name()), Some(*code));
+        }
+        assert_eq!(Code::parse("NIX0000"), None);
+        assert_eq!(Code::parse("äö"), None);
+    }
+}

@@ -1,0 +1,68 @@
+//! The D-Bus interface seen from a client: proxies, and the translation of what travels there.
+//!
+//! [`ManagerProxy`] and [`OperationProxy`] name every method that `nixctl` calls. Properties are
+//! read in one `GetAll` and become the same types as on the socket in [`values`]; refusals travel
+//! as `org.nixctl1.Error.NAME` and become a [`crate::Failure`] again in [`error`]. Callers that
+//! must not wait for an authentication use the proxies' inner proxy with other flags.
+
+pub mod error;
+pub mod values;
+
+use std::collections::HashMap;
+
+use zbus::zvariant::{OwnedObjectPath, OwnedValue, Value};
+
+/// A dictionary as D-Bus methods return it.
+pub type Dictionary = HashMap<String, OwnedValue>;
+/// A dictionary of options as D-Bus methods take it.
+pub type Options<'a> = HashMap<&'a str, Value<'a>>;
+
+/// The manager at [`crate::MANAGER_PATH`].
+#[zbus::proxy(
+    interface = "org.nixctl1.Manager",
+    default_service = "org.nixctl1",
+    default_path = "/org/nixctl1",
+    gen_blocking = false
+)]
+pub trait Manager {
+    /// Installs Nix, or adopts one; returns the operation.
+    #[zbus(allow_interactive_auth)]
+    fn install(&self, options: Options<'_>) -> zbus::Result<OwnedObjectPath>;
+
+    /// Takes Nix off; returns the operation.
+    #[zbus(allow_interactive_auth)]
+    fn uninstall(&self, options: Options<'_>) -> zbus::Result<OwnedObjectPath>;
+
+    /// What an operation would do, as the JSON of [`crate::plan::Plan`]; nothing is done.
+    fn plan(&self, kind: &str, argument: &str, options: Options<'_>) -> zbus::Result<String>;
+
+    /// The newest operations, newest first, at most `limit` (0: all).
+    fn list_operations(&self, limit: u32) -> zbus::Result<Vec<OwnedObjectPath>>;
+
+    /// Effective settings: `key`, `value` and `file` of each.
+    fn settings(&self) -> zbus::Result<Vec<Dictionary>>;
+
+    /// Writes one setting.
+    #[zbus(allow_interactive_auth)]
+    fn configure(&self, key: &str, value: &str) -> zbus::Result<()>;
+}
+
+/// One operation, below [`crate::OPERATION_PATH_PREFIX`]. Its end is seen by its properties, which change
+/// before the signal `Finished` is sent.
+#[zbus::proxy(
+    interface = "org.nixctl1.Operation",
+    default_service = "org.nixctl1",
+    gen_blocking = false
+)]
+pub trait Operation {
+    /// Stops the operation at the next step boundary and undoes it.
+    #[zbus(allow_interactive_auth)]
+    fn cancel(&self) -> zbus::Result<()>;
+
+    /// Tries a failed operation again; returns the operation that does.
+    #[zbus(allow_interactive_auth)]
+    fn retry(&self) -> zbus::Result<OwnedObjectPath>;
+
+    /// The journal: `sequence`, `time`, `record`, `step` and `text` of each line.
+    fn journal(&self) -> zbus::Result<Vec<Dictionary>>;
+}

@@ -1,0 +1,136 @@
+//! What a client can ask for. The same types travel over the socket and, as options, over D-Bus.
+
+use serde::{Deserialize, Serialize};
+
+use crate::failure::Failure;
+use crate::operation::{JournalLine, OperationId, OperationKind, OperationView};
+use crate::plan::Plan;
+use crate::settings::SettingView;
+use crate::status::Status;
+
+/// Asks for Nix to be installed, or adopted.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InstallRequest {
+    /// Version to fetch from the release server, such as `2.26.3`.
+    pub version: Option<String>,
+    /// A tarball: an http(s) URL or an absolute path as the daemon sees it.
+    pub source: Option<String>,
+    /// Expected SHA-256 of the tarball, 64 hexadecimal digits.
+    pub sha256: Option<String>,
+    /// Take over an installation that is already there.
+    pub adopt: bool,
+    /// Without a service manager: no daemon, the store belongs to root alone.
+    pub single_user: bool,
+}
+
+/// Asks for Nix to be taken off.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UninstallRequest {
+    /// Leave /nix with the store and its database in place.
+    pub keep_store: bool,
+}
+
+/// Asks for the daemon itself to be put on the machine.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SelfInstallRequest {
+    /// Absolute path of the `nixctl` program to install.
+    pub client: String,
+    /// Absolute path of the `nixctld` program to install.
+    pub daemon: String,
+}
+
+/// A change of the machine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OperationRequest {
+    /// See [`InstallRequest`].
+    Install(InstallRequest),
+    /// See [`UninstallRequest`].
+    Uninstall(UninstallRequest),
+    /// See [`SelfInstallRequest`].
+    SelfInstall(SelfInstallRequest),
+    /// Takes the daemon itself off.
+    SelfUninstall,
+}
+
+impl OperationRequest {
+    /// Kind of the operation that the request would become.
+    pub fn kind(&self) -> OperationKind {
+        match self {
+            OperationRequest::Install(_) => OperationKind::Install,
+            OperationRequest::Uninstall(_) => OperationKind::Uninstall,
+            OperationRequest::SelfInstall(_) => OperationKind::SelfInstall,
+            OperationRequest::SelfUninstall => OperationKind::SelfUninstall,
+        }
+    }
+}
+
+/// Options that every mutating request takes.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RequestOptions {
+    /// Plan only: the operation ends as `succeeded` without having changed anything.
+    pub dry_run: bool,
+    /// Idempotency key: the same id and request is the same operation.
+    pub request_id: Option<String>,
+    /// Nix version the caller believes to be installed (empty for none).
+    pub expected_current: Option<String>,
+    /// Seconds after which the operation gives up and is undone.
+    pub deadline: Option<u64>,
+    /// Why, in the caller's words; shown in the history.
+    pub reason: Option<String>,
+}
+
+/// A request on the socket.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Request {
+    /// How is the machine?
+    Status,
+    /// What would be done?
+    Plan(OperationRequest),
+    /// Do it.
+    Submit(OperationRequest, RequestOptions),
+    /// The newest operations, newest first, at most this many (0: all).
+    List(u32),
+    /// One operation.
+    Show(OperationId),
+    /// The journal of one operation.
+    Journal(OperationId),
+    /// A stream of snapshots of one operation until it is final.
+    Watch(OperationId),
+    /// Stop it at the next step boundary and undo it.
+    Cancel(OperationId),
+    /// Try a failed operation again.
+    Retry(OperationId),
+    /// Effective settings and where each comes from.
+    Settings,
+    /// Writes one setting.
+    Configure {
+        /// Dotted name, such as `install.release_server`.
+        key: String,
+        /// New value in TOML's spelling.
+        value: String,
+    },
+}
+
+/// An answer on the socket.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Reply {
+    /// To [`Request::Status`].
+    Status(Status),
+    /// To [`Request::Plan`].
+    Plan(Plan),
+    /// To [`Request::Submit`] and [`Request::Retry`].
+    Accepted(OperationId),
+    /// To [`Request::List`].
+    Operations(Vec<OperationView>),
+    /// To [`Request::Show`], and each event of [`Request::Watch`].
+    Operation(OperationView),
+    /// To [`Request::Journal`].
+    Journal(Vec<JournalLine>),
+    /// To [`Request::Settings`].
+    Settings(Vec<SettingView>),
+    /// To requests that only need to be acknowledged.
+    Done,
+    /// The request was refused.
+    Refused(Failure),
+}

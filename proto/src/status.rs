@@ -1,0 +1,50 @@
+//! What `nixctl status` shows.
+
+use serde::{Deserialize, Serialize};
+
+use crate::operation::OperationView;
+
+/// Overall judgement of the machine's Nix.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Health {
+    /// Everything owned is as it should be.
+    Healthy,
+    /// Works, but something differs.
+    Degraded,
+    /// Does not work.
+    Broken,
+    /// Nothing is owned, or nothing was looked at yet.
+    Unknown,
+}
+
+impl Health {
+    /// The word used on D-Bus and in JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Health::Healthy => "healthy",
+            Health::Degraded => "degraded",
+            Health::Broken => "broken",
+            Health::Unknown => "unknown",
+        }
+    }
+}
+
+/// The daemon's answer to "how is it?".
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// Version of the daemon.
+    pub version: String,
+    /// Version of the Nix that nixctl owns; empty when it owns none.
+    pub nix_version: String,
+    /// Overall judgement.
+    pub health: Health,
+    /// One line on why the health is what it is.
+    pub health_reason: String,
+    /// Share of the target that is reached, 0 to 1; 1 when there is none.
+    pub converged: f64,
+    /// The operation that runs or waits, if any.
+    pub active: Option<OperationView>,
+    /// How many operations wait behind it.
+    pub queued: u32,
+}
