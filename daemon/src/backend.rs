@@ -1,0 +1,263 @@
+//! The engine as the transports see it, and how it is put together for a machine.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use nixctl_proto::operation::JournalLine;
+use nixctl_proto::plan::Plan;
+use nixctl_proto::request::{InstallRequest, OperationRequest, RequestOptions};
+use nixctl_proto::settings::{self, SettingView, SettingsError};
+use nixctl_proto::status::Status;
+use nixctl_proto::{Code, Failure, OperationId, OperationView};
+use tokio::runtime::Handle;
+use tokio::sync::{broadcast, watch};
+
+use crate::catalogue::planner::Catalogue;
+use crate::cli::Serve;
+use crate::engine::{Change, Engine, EngineParts};
+use crate::host::clock::SystemClock;
+use crate::host::exec::SystemExec;
+use crate::host::{Fs, FsError, Host, service};
+use crate::keeper::Keeper;
+use crate::payload::release;
+use crate::payload::worker::ChildWorker;
+use crate::payload::{STATE_DIR, Source};
+use crate::resource::error::fs_code;
+use crate::serve::Backend;
+
+/// Longest wait for a step boundary when the daemon goes down.
+const STOP_DEADLINE: Duration = Duration::from_secs(75);
+
+/// Longest wait for another daemon to let go of the state: the one that installed this one.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// The same for a private daemon, whose client waits.
+const PRIVATE_PATIENCE: Duration = Duration::from_secs(3);
+
+/// The engine over this machine, or over an image.
+#[derive(Debug)]
+pub struct Local {
+    engine: Engine,
+    keeper: Mutex<Option<Keeper>>,
+    fs: Fs,
+    root: PathBuf,
+    views: Mutex<Vec<SettingView>>,
+}
+
+impl Local {
+    /// Puts host, settings and engine together, and resumes what was cut off.
+    ///
+    /// # Errors
+    /// When settings are not valid or the state cannot be used.
+    pub fn open(options: &Serve, handle: Handle) -> Result<Arc<dyn Backend>, Failure> {
+        let root = options.root.canonicalize().map_err(|error| {
+            let text = format!("cannot use the root {}: {error}", options.root.display());
+            Failure::new(Code::InvalidArgument, text)
+        })?;
+        let fs = Fs::at(root.clone());
+        let host = Host {
+            services: service::detect(&fs, handle),
+            exec: Arc::new(SystemExec),
+            clock: Arc::new(SystemClock),
+            fs,
+        };
+        let (settings, views) = settings::load(&root).map_err(|error| bad_settings(&error))?;
+        let keeps_daemon = !options.private && !host.is_image() && !host.services.is_running();
+        let worker = ChildWorker::new(&host.fs);
+        let fs = host.fs.clone();
+        let state_dir = options
+            .state_dir
+            .clone()
+            .unwrap_or_else(|| host.fs.real(Path::new(STATE_DIR)));
+        let engine = Engine::start(EngineParts {
+            host,
+            state_dir,
+            settings,
+            planner: Box::new(Catalogue),
+            patience: if options.private {
+                PRIVATE_PATIENCE
+            } else {
+                PATIENCE
+            },
+            worker: Box::new(worker),
+        })?;
+        let keeper = keeps_daemon.then(|| Keeper::start(&engine));
+        Ok(Arc::new(Local {
+            keeper: Mutex::new(keeper),
+            engine,
+            fs,
+            root,
+            views: Mutex::new(views),
+        }))
+    }
+}
+
+impl Local {
+    /// Changes one setting in the file that is ours.
+    fn edit(&self, key: &str, value: &str) -> Result<(), Failure> {
+        let cannot = |error: FsError| Failure::from_error(fs_code(&error.source), &error);
+        let path = Path::new(settings::OWN_FILE);
+        let old = self
+            .fs
+            .read(path, settings::MAX_FILE_BYTES)
+            .map_err(cannot)?
+            .unwrap_or_default();
+        let old = String::from_utf8_lossy(&old);
+        let new = settings::edit(&old, key, value).map_err(|error| match error {
+            SettingsError::NoSuchKey { .. } => Failure::from_error(Code::NotFound, &error),
+            error => bad_settings(&error),
+        })?;
+        for folder in path
+            .ancestors()
+            .skip(1)
+            .take(2)
+            .collect::<Vec<_>>()
+            .into_iter()
+            .rev()
+        {
+            if !self.fs.is_dir(folder) {
+                self.fs.create_dir(folder, 0o755).map_err(cannot)?;
+            }
+        }
+        let there = self.fs.meta(path).map_err(cannot)?.map(|meta| meta.mode);
+        self.fs
+            .write(
+                path,
+                new.as_bytes(),
+                mode_for(key, value, there),
+                Some((0, 0)),
+            )
+            .map_err(cannot)
+    }
+}
+
+impl Backend for Local {
+    fn submit(
+        &self,
+        request: OperationRequest,
+        options: RequestOptions,
+        uid: u32,
+    ) -> Result<OperationId, Failure> {
+        self.engine.submit(request, options, uid)
+    }
+
+    fn plan(&self, request: OperationRequest) -> Result<Plan, Failure> {
+        self.engine.plan(&request)
+    }
+
+    fn status(&self) -> Status {
+        self.engine.status()
+    }
+
+    fn list(&self, limit: u32) -> Vec<OperationView> {
+        self.engine.list(limit)
+    }
+
+    fn show(&self, id: &OperationId) -> Result<OperationView, Failure> {
+        self.engine.show(id)
+    }
+
+    fn request(&self, id: &OperationId) -> Result<OperationRequest, Failure> {
+        self.engine.request(id)
+    }
+
+    fn journal(&self, id: &OperationId) -> Result<Vec<JournalLine>, Failure> {
+        self.engine.journal(id)
+    }
+
+    fn watch(&self, id: &OperationId) -> Result<watch::Receiver<OperationView>, Failure> {
+        self.engine.watch(id)
+    }
+
+    fn changes(&self) -> broadcast::Receiver<Change> {
+        self.engine.changes()
+    }
+
+    fn cancel(&self, id: &OperationId) -> Result<(), Failure> {
+        self.engine.cancel(id)
+    }
+
+    fn retry(&self, id: &OperationId, uid: u32) -> Result<OperationId, Failure> {
+        self.engine.retry(id, uid)
+    }
+
+    fn settings(&self) -> Vec<SettingView> {
+        self.views
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    fn configure(&self, key: &str, value: &str) -> Result<(), Failure> {
+        self.edit(key, value)?;
+        self.reload_settings()
+    }
+
+    fn reload_settings(&self) -> Result<(), Failure> {
+        let (settings, views) = settings::load(&self.root).map_err(|error| bad_settings(&error))?;
+        self.engine.set_settings(settings);
+        *self.views.lock().unwrap_or_else(PoisonError::into_inner) = views;
+        Ok(())
+    }
+
+    fn is_trusted(&self, request: &InstallRequest) -> bool {
+        let settings = self.engine.settings();
+        match &request.source {
+            None => true,
+            Some(source) => {
+                let source = if source.starts_with('/') {
+                    Source::Path(PathBuf::from(source))
+                } else {
+                    Source::Url(source.clone())
+                };
+                release::is_trusted(&source, &settings.install)
+            }
+        }
+    }
+
+    fn alive(&self) -> bool {
+        self.engine.is_alive()
+    }
+
+    fn shutdown(&self) {
+        drop(
+            self.keeper
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .take(),
+        );
+        if !self.engine.shutdown(STOP_DEADLINE) {
+            tracing::warn!("the operation at work did not come to a step boundary in time");
+        }
+    }
+}
+
+/// Mode of the file with our settings: a proxy may have a password in it, and what an
+/// administrator closed stays closed.
+fn mode_for(key: &str, value: &str, there: Option<u32>) -> u32 {
+    let mode = there.unwrap_or(0o644) & 0o644;
+    if key == "install.proxy" && value.contains('@') {
+        mode & 0o600
+    } else {
+        mode
+    }
+}
+
+fn bad_settings(error: &settings::SettingsError) -> Failure {
+    Failure::from_error(Code::BadSettings, error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_is_not_written_for_everybody() {
+        let open = "http://proxy.example:8080";
+        let secret = "http://me:secret@proxy.example:8080";
+        assert_eq!(mode_for("install.proxy", open, None), 0o644);
+        assert_eq!(mode_for("install.proxy", secret, None), 0o600);
+        assert_eq!(mode_for("install.proxy", secret, Some(0o644)), 0o600);
+        assert_eq!(mode_for("daemon.log_level", "debug", Some(0o600)), 0o600);
+    }
+}

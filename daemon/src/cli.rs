@@ -1,0 +1,166 @@
+//! The command line of `nixctld`.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::{Args, Parser, Subcommand};
+use nixctl_proto::{Failure, SOCKET_PATH};
+
+use tokio::runtime::Handle;
+
+use crate::host::in_image;
+use crate::logging::{self, Level, LogControl};
+use crate::serve::{self, Backend, bus};
+
+/// The privileged daemon that owns Nix on a machine.
+#[derive(Debug, Parser)]
+#[command(name = "nixctld", version, max_term_width = 100)]
+pub struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve clients until a signal
+    Serve(Serve),
+    /// Do one piece of heavy work for a daemon that started this process
+    #[command(hide = true)]
+    Worker,
+    /// Run a program in the folder of an image, with this machine's /proc and /dev
+    #[command(hide = true)]
+    InImage(InImage),
+}
+
+/// How to serve.
+#[derive(Debug, Clone, Args)]
+pub struct Serve {
+    /// Serve only the client at the other end of standard input
+    #[arg(long)]
+    pub private: bool,
+    /// Change the machine in this folder instead of the running one
+    #[arg(long, value_name = "DIR", default_value = "/")]
+    pub root: PathBuf,
+    /// Keep the state here [default: /var/lib/nixctl under the root]
+    #[arg(long, value_name = "DIR")]
+    pub state_dir: Option<PathBuf>,
+    /// Do not serve on the system bus
+    #[arg(long)]
+    pub no_bus: bool,
+    /// Listen here
+    #[arg(long, value_name = "PATH", default_value = SOCKET_PATH, hide = true)]
+    pub socket: PathBuf,
+}
+
+/// What to run in an image.
+#[derive(Debug, Args)]
+pub struct InImage {
+    /// The image's root folder.
+    root: PathBuf,
+    /// The program with its arguments, as they are called in the image.
+    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    command: Vec<OsString>,
+}
+
+/// Opens the backend; the handle is of the runtime that serves.
+pub type Open = fn(&Serve, Handle) -> Result<Arc<dyn Backend>, Failure>;
+
+/// What the command line starts: given by `main`, so that this room knows neither.
+pub struct Parts {
+    /// Opens the backend.
+    pub open: Open,
+    /// Does a worker's task.
+    pub worker: fn() -> ExitCode,
+}
+
+impl std::fmt::Debug for Parts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Parts").finish_non_exhaustive()
+    }
+}
+
+/// Does what the command line says.
+pub fn main(parts: Parts) -> ExitCode {
+    match Arguments::parse().command {
+        Command::Serve(options) => serve(options, parts.open),
+        Command::Worker => (parts.worker)(),
+        Command::InImage(what) => in_image::run(&what.root, &what.command),
+    }
+}
+
+fn serve(options: Serve, open: Open) -> ExitCode {
+    let log = logging::start(Level::default()).unwrap_or_else(|_| LogControl::detached());
+    let serving = serve::Options {
+        private: options.private,
+        bus: (!options.no_bus && !options.private).then_some(bus::Address::System),
+        socket: options.socket.clone(),
+    };
+    let runtime = match tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            tracing::error!("cannot start: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let handle = runtime.handle().clone();
+    let result = runtime.block_on(serve::run(serving, log, move || open(&options, handle)));
+    // A thread that is stuck must not keep the process.
+    runtime.shutdown_background();
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            tracing::error!("{}: {failure}", failure.code);
+            for cause in &failure.causes {
+                tracing::error!("cause: {cause}");
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn a_program_in_an_image_gets_its_own_options() {
+        let line = [
+            "nixctld",
+            "in-image",
+            "/mnt",
+            "/bin/x",
+            "--version",
+            "-a",
+            "b",
+        ];
+        match Arguments::parse_from(line).command {
+            Command::InImage(what) => assert_eq!(what.command, ["/bin/x", "--version", "-a", "b"]),
+            Command::Serve(_) | Command::Worker => panic!("not what was said"),
+        }
+    }
+
+    #[test]
+    fn images_have_a_root() {
+        let arguments = Arguments::parse_from(["nixctld", "serve", "--private", "--root", "/mnt"]);
+        match arguments.command {
+            Command::Serve(serve) => {
+                assert!(serve.private);
+                assert_eq!(serve.root, PathBuf::from("/mnt"));
+                assert_eq!(serve.socket, PathBuf::from(SOCKET_PATH));
+            }
+            Command::Worker | Command::InImage(_) => panic!("not what was said"),
+        }
+    }
+}

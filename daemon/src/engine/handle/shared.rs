@@ -1,0 +1,292 @@
+//! What the engine's thread and its callers share: the database, the machine, who watches, what
+//! is at work, and how the machine was judged.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use nixctl_proto::settings::Settings;
+use nixctl_proto::status::Health;
+use nixctl_proto::{Code, Failure, OperationId, OperationState as State, OperationView};
+use tokio::sync::{broadcast, watch};
+
+use super::super::record::OperationRecord;
+use super::super::store::{Store, StoreError};
+use super::super::{Change, Planner, view};
+use crate::host::cancel::Stop;
+use crate::host::{Cancel, Host};
+use crate::payload::worker::Worker;
+use crate::resource::error::fs_code;
+use crate::resource::{Presence, Resource};
+
+/// What the thread and the callers share.
+pub(in super::super) struct Shared {
+    pub(in super::super) store: Store,
+    pub(in super::super) host: Host,
+    pub(in super::super) planner: Box<dyn Planner>,
+    pub(in super::super) worker: Box<dyn Worker>,
+    pub(super) settings: Mutex<Arc<Settings>>,
+    pub(super) live: Mutex<HashMap<OperationId, watch::Sender<OperationView>>>,
+    pub(super) current: Mutex<Option<(OperationId, Cancel)>>,
+    pub(super) judgement: Mutex<(Health, String)>,
+    pub(super) submitting: Mutex<()>,
+    pub(super) changes: broadcast::Sender<Change>,
+    pub(super) wake: (Mutex<bool>, Condvar),
+    pub(super) going_down: AtomicBool,
+    pub(super) is_stopped: (Mutex<bool>, Condvar),
+    pub(super) heartbeat: AtomicU64,
+    pub(super) began: Instant,
+}
+
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Shared {
+    pub(in super::super) fn settings(&self) -> Arc<Settings> {
+        Arc::clone(&lock(&self.settings))
+    }
+
+    pub(in super::super) fn is_going_down(&self) -> bool {
+        self.going_down.load(Ordering::SeqCst)
+    }
+
+    pub(in super::super) fn beat(&self) {
+        let elapsed = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.heartbeat.store(elapsed, Ordering::SeqCst);
+    }
+
+    pub(in super::super) fn sleep(&self, time: Duration) {
+        let (woken, condition) = &self.wake;
+        let guard = lock(woken);
+        let (mut guard, _) = condition
+            .wait_timeout_while(guard, time, |woken| !*woken)
+            .unwrap_or_else(PoisonError::into_inner);
+        *guard = false;
+    }
+
+    pub(super) fn wake(&self) {
+        *lock(&self.wake.0) = true;
+        self.wake.1.notify_all();
+    }
+
+    pub(super) fn tell(&self, change: Change) {
+        // Nobody listening is no fault.
+        let _ = self.changes.send(change);
+    }
+
+    /// Makes an operation the one at work, unless it has ended since it was chosen. From here on
+    /// whoever cancels it asks `cancel`, and nobody else writes its record.
+    pub(in super::super) fn begin(
+        &self,
+        id: &OperationId,
+        cancel: &Cancel,
+    ) -> Option<OperationRecord> {
+        let _one_at_a_time = lock(&self.submitting);
+        let record = match self.store.operation(id) {
+            Ok(record) => record.filter(|record| !record.state.is_final())?,
+            Err(error) => {
+                tracing::error!("{error}");
+                return None;
+            }
+        };
+        *lock(&self.current) = Some((id.clone(), cancel.clone()));
+        if self.is_going_down() {
+            cancel.request(Stop::Shutdown);
+        }
+        self.tell(Change::Status);
+        Some(record)
+    }
+
+    pub(in super::super) fn end(&self, id: &OperationId) {
+        *lock(&self.current) = None;
+        lock(&self.live).remove(id);
+        self.tell(Change::Status);
+    }
+
+    /// Asks the operation at work to stop when its own deadline passes.
+    pub(in super::super) fn stop_at_deadline(
+        self: &Arc<Self>,
+        record: &OperationRecord,
+        cancel: &Cancel,
+    ) {
+        let Some(seconds) = record.options.deadline else {
+            return;
+        };
+        let end = record.created.saturating_add(seconds.saturating_mul(1000));
+        let (shared, id, cancel) = (Arc::clone(self), record.id.clone(), cancel.clone());
+        let watch = move || {
+            while lock(&shared.current)
+                .as_ref()
+                .is_some_and(|(current, _)| *current == id)
+            {
+                if shared.host.clock.now() > end {
+                    cancel.request(Stop::Cancelled);
+                    return;
+                }
+                std::thread::sleep(Duration::from_millis(200));
+            }
+        };
+        if let Err(error) = std::thread::Builder::new()
+            .name("deadline".to_owned())
+            .spawn(watch)
+        {
+            tracing::warn!(
+                "cannot watch the deadline of operation {}: {error}",
+                record.id
+            );
+        }
+    }
+
+    pub(in super::super) fn stopped(&self) {
+        *lock(&self.is_stopped.0) = true;
+        self.is_stopped.1.notify_all();
+    }
+
+    /// Exchanges the flag of the operation at work for one that neither somebody who cancels nor
+    /// its deadline reaches, only the end of the daemon: for undoing, and past the point of no
+    /// return. Says what the old flag was asked for until then.
+    pub(in super::super) fn only_shutdown(
+        &self,
+        cancel: &mut Cancel,
+        live: &watch::Sender<OperationView>,
+    ) -> Option<Stop> {
+        let _one_at_a_time = lock(&self.submitting);
+        live.send_modify(|view| view.cancellable = false);
+        let asked = cancel.requested();
+        let fresh = Cancel::default();
+        if let Some((_, current)) = lock(&self.current).as_mut() {
+            *current = fresh.clone();
+        }
+        if self.is_going_down() || asked == Some(Stop::Shutdown) {
+            fresh.request(Stop::Shutdown);
+        }
+        *cancel = fresh;
+        asked
+    }
+
+    pub(in super::super) fn stall(&self, why: &str) {
+        *lock(&self.judgement) = (Health::Broken, format!("an operation cannot go on: {why}"));
+        self.tell(Change::Status);
+    }
+
+    /// The sender of an operation's snapshots, made when there is none.
+    pub(in super::super) fn live(&self, record: &OperationRecord) -> watch::Sender<OperationView> {
+        lock(&self.live)
+            .entry(record.id.clone())
+            .or_insert_with(|| watch::channel(view::of(record)).0)
+            .clone()
+    }
+
+    pub(super) fn view(&self, record: &OperationRecord) -> OperationView {
+        let live = lock(&self.live)
+            .get(&record.id)
+            .map(|live| live.borrow().clone());
+        live.unwrap_or_else(|| view::of(record))
+    }
+
+    /// Version of the Nix that is owned; empty for none.
+    pub(super) fn nix_version(&self) -> String {
+        self.store
+            .owned()
+            .iter()
+            .find_map(|owned| match &owned.resource {
+                Resource::Payload(payload) => Some(payload.archive.version.clone()),
+                _ => None,
+            })
+            .unwrap_or_default()
+    }
+
+    /// Probes everything owned and judges from it. Ends without a judgement when `is_over`.
+    pub(in super::super) fn look_at_owned(&self, is_over: &dyn Fn() -> bool) {
+        let owned = self.store.owned();
+        let mut wrong = Vec::new();
+        for owned in &owned {
+            if self.is_going_down() || is_over() {
+                return;
+            }
+            // A probe may wait for a command until its deadline.
+            self.beat();
+            let id = owned.resource.describe().id;
+            match owned.resource.probe(&self.host) {
+                Ok(Presence::Present) => {}
+                Ok(Presence::Absent) => wrong.push(format!("{id} is gone")),
+                Ok(Presence::Drifted(seen) | Presence::Foreign(seen)) => {
+                    wrong.push(format!("{id}: {seen}"));
+                }
+                Err(error) => wrong.push(format!("{id}: {error}")),
+            }
+        }
+        *lock(&self.judgement) = if owned.is_empty() {
+            (
+                Health::Unknown,
+                "nixctl has installed nothing here".to_owned(),
+            )
+        } else if wrong.is_empty() {
+            (
+                Health::Healthy,
+                format!("all {} owned things are as they should be", owned.len()),
+            )
+        } else {
+            (Health::Degraded, wrong.join("; "))
+        };
+        self.tell(Change::Status);
+    }
+
+    /// Forgets the oldest ended operations beyond the number that settings allow.
+    pub(in super::super) fn forget_old(&self) {
+        let keep = self.settings().daemon.history as usize;
+        let ended: Vec<OperationRecord> = self
+            .store
+            .operations()
+            .into_iter()
+            .filter(|record| record.state.is_final() && record.state != State::Attention)
+            .collect();
+        for record in ended.iter().take(ended.len().saturating_sub(keep)) {
+            match self.store.forget(record) {
+                Ok(()) => self.tell(Change::OperationRemoved(record.id.clone())),
+                Err(error) => tracing::warn!("cannot forget operation {}: {error}", record.id),
+            }
+        }
+    }
+}
+
+pub(super) fn open(
+    folder: &Path,
+    now: u64,
+    patience: Duration,
+) -> Result<(Store, Option<String>), Failure> {
+    let end = Instant::now() + patience;
+    let mut opened = Store::open(folder);
+    while matches!(opened, Err(StoreError::InUse { .. })) && Instant::now() < end {
+        std::thread::sleep(Duration::from_millis(100));
+        opened = Store::open(folder);
+    }
+    match opened {
+        Ok(store) => Ok((store, None)),
+        Err(error @ StoreError::InUse { .. }) => Err(Failure::from_error(Code::Busy, &error)),
+        Err(error @ StoreError::Newer { .. }) => Err(stored(error)),
+        // The next start may find it in order; one set aside would never be looked at again.
+        Err(error) if error.refusal().is_some() => Err(stored(error)),
+        Err(error) => {
+            tracing::error!("{error}");
+            let place = Store::set_aside(folder, now).map_err(stored)?;
+            let store = Store::open(folder).map_err(stored)?;
+            let why = format!(
+                "the state could not be read ({error}); it was set aside as {}",
+                place.display()
+            );
+            Ok((store, Some(why)))
+        }
+    }
+}
+
+pub(super) fn stored(error: StoreError) -> Failure {
+    let code = match error.refusal().map(fs_code) {
+        Some(code @ (Code::DiskFull | Code::ReadOnly)) => code,
+        _ => Code::StateDamaged,
+    };
+    Failure::from_error(code, &error)
+}

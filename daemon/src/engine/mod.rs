@@ -1,0 +1,71 @@
+//! The engine: operations, their plans and journals, one at a time.
+//!
+//! An operation is stored before it is answered for, planned from facts, journalled as data, and
+//! carried out step by step on a thread of its own (`runner`). After a crash the thread finds
+//! the operation that was running and resumes it, or goes on undoing it. What a step needs to be
+//! undone is read and stored *before* its first attempt, so that a crash between the effect and
+//! its record loses nothing.
+
+mod fault;
+pub mod handle;
+mod legacy;
+mod lines;
+#[cfg(test)]
+mod race_tests;
+pub mod record;
+mod run;
+mod runner;
+pub mod step;
+pub mod store;
+#[cfg(test)]
+mod tests;
+pub mod transition;
+mod view;
+
+use nixctl_proto::request::OperationRequest;
+use nixctl_proto::settings::Settings;
+use nixctl_proto::{Failure, OperationId};
+
+pub use handle::{Engine, EngineParts};
+pub use record::Owned;
+pub use step::Step;
+pub use store::{Store, StoreError};
+
+use crate::catalogue::Planned;
+use crate::host::{Cancel, Host};
+
+/// Decides what an operation will do. Reads the machine, changes nothing.
+pub trait Planner: Send + Sync {
+    /// The plan for a request.
+    ///
+    /// # Errors
+    /// When the machine cannot be read or the request makes no sense on it; what merely speaks
+    /// against carrying it out is a check in the plan.
+    fn plan(&self, question: &Question<'_>) -> Result<Planned, Failure>;
+}
+
+/// What a planner decides from.
+#[derive(Debug, Clone, Copy)]
+pub struct Question<'a> {
+    /// What was asked for.
+    pub request: &'a OperationRequest,
+    /// The machine.
+    pub host: &'a Host,
+    /// Settings in force.
+    pub settings: &'a Settings,
+    /// What nixctl owns already, in the order of making.
+    pub owned: &'a [Owned],
+    /// Asked whether to stop.
+    pub cancel: &'a Cancel,
+}
+
+/// Something that clients may want to know of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// A new operation.
+    OperationAdded(OperationId),
+    /// An old operation was forgotten.
+    OperationRemoved(OperationId),
+    /// [`handle::Engine::status`] may give another answer.
+    Status,
+}

@@ -1,0 +1,344 @@
+//! A step of a plan: plain data that goes into the journal.
+
+use std::path::{Path, PathBuf};
+
+use nixctl_proto::Failure;
+use nixctl_proto::plan::PlanAction;
+use serde::{Deserialize, Serialize};
+
+use crate::health::self_test::SelfTest;
+use crate::host::Host;
+use crate::payload::worker::Task;
+use crate::payload::{DOWNLOADS_DIR, Fetch, PayloadError, Source};
+use crate::resource::nix_conf::NixConfUndo;
+use crate::resource::{Context, Description, Presence, Resource, ResourceError, Undo, Undone};
+
+/// One step.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Step {
+    /// Makes a resource, which is owned from then on.
+    Ensure(Resource),
+    /// Takes an owned resource away, with the undo data of its making.
+    Remove(Resource, Undo),
+    /// Fetches and checks an archive.
+    Fetch(Fetch),
+    /// Proves that Nix works.
+    SelfTest(SelfTest),
+    /// Removes a file of our own that is not needed any more (a download).
+    Discard(PathBuf),
+    /// Makes a resource like [`Step::Ensure`], but owns it with this undo data besides what was
+    /// read before ([`Step::owned_undo`]): others made it, and it is ours from now on, to be taken
+    /// off at the end. Undoing the step itself (the operation failed) goes back to what was read.
+    Adopt(Resource, Undo),
+}
+
+/// A step as it was planned: what it does, and what it looked like to the planner.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlannedStep {
+    /// The step.
+    pub step: Step,
+    /// What the planner saw that it would do.
+    pub action: PlanAction,
+}
+
+/// Why a step failed, with whether it was asked to stop.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StepFailure {
+    /// For people and the journal.
+    pub failure: Failure,
+    /// Whether it ended because it was asked to.
+    pub stopped: bool,
+}
+
+impl Step {
+    /// Whether there is no way back once it was started: what it takes away cannot be made again.
+    pub fn is_irreversible(&self) -> bool {
+        match self {
+            Step::Remove(Resource::NixTree(tree), _) => !tree.keep,
+            Step::Remove(Resource::Payload(_), _) => true,
+            // The database goes whole, and with it what users have built and installed.
+            Step::Remove(Resource::Registration(_), Undo::Created) => true,
+            Step::Remove(..)
+            | Step::Ensure(_)
+            | Step::Adopt(..)
+            | Step::Fetch(_)
+            | Step::SelfTest(_)
+            | Step::Discard(_) => false,
+        }
+    }
+}
+
+impl Step {
+    /// What it does, for people.
+    pub fn describe(&self) -> Description {
+        let plain = |id: String, summary: String| Description {
+            id,
+            summary,
+            details: Vec::new(),
+        };
+        match self {
+            Step::Ensure(resource) => resource.describe(),
+            Step::Adopt(resource, _) => {
+                let it = resource.describe();
+                Description {
+                    summary: format!("take over: {}", it.summary),
+                    ..it
+                }
+            }
+            Step::Remove(resource, _) => {
+                let it = resource.describe();
+                Description {
+                    summary: format!("undo: {}", it.summary),
+                    ..it
+                }
+            }
+            Step::Fetch(fetch) => {
+                let release = &fetch.release;
+                let from = match &release.source {
+                    Source::Url(url) => url.clone(),
+                    Source::Path(path) => path.display().to_string(),
+                };
+                Description {
+                    details: vec![format!("SHA-256 {}", release.sha256)],
+                    ..plain(
+                        format!("fetch:{}", release.sha256),
+                        format!("fetch Nix {} from {from} and check it", release.version),
+                    )
+                }
+            }
+            Step::SelfTest(test) => {
+                let who = if test.daemon {
+                    "as root and as an ordinary user"
+                } else {
+                    "as root"
+                };
+                plain(
+                    "self-test".to_owned(),
+                    format!(
+                        "build something {who}, in every shell ({})",
+                        test.shells.join(", ")
+                    ),
+                )
+            }
+            Step::Discard(path) => plain(
+                format!("discard:{}", path.display()),
+                format!("remove the download {}", path.display()),
+            ),
+        }
+    }
+
+    /// Reads what undoing the step will need. Changes nothing.
+    ///
+    /// # Errors
+    /// When the machine cannot be read.
+    pub fn prepare(&self, context: &Context<'_>) -> Result<Undo, StepFailure> {
+        match self {
+            Step::Ensure(resource) | Step::Adopt(resource, _) => {
+                resource.prepare(context.host).map_err(StepFailure::from)
+            }
+            // What cannot even be looked at shall still come off.
+            Step::Remove(resource, _) => match resource.probe(context.host) {
+                Ok(Presence::Absent) => Ok(Undo::Nothing),
+                Ok(Presence::Present | Presence::Drifted(_) | Presence::Foreign(_)) | Err(_) => {
+                    Ok(Undo::Created)
+                }
+            },
+            Step::Fetch(_) | Step::SelfTest(_) | Step::Discard(_) => Ok(Undo::Nothing),
+        }
+    }
+
+    /// Carries it out and reads the result back. Says what was left on purpose.
+    ///
+    /// # Errors
+    /// When it could not be done; the step is then undone.
+    pub fn apply(&self, context: &Context<'_>, undo: &Undo) -> Result<Undone, StepFailure> {
+        match self {
+            Step::Ensure(resource) | Step::Adopt(resource, _) => {
+                resource.apply(context, undo)?;
+                resource.verify(context.host)?;
+                Ok(Undone::Clean)
+            }
+            Step::Remove(resource, made) => Ok(resource.undo(context, made)?),
+            Step::Fetch(fetch) => {
+                let task = Task::Fetch(fetch.clone());
+                context
+                    .worker
+                    .run(&task, context.progress, context.cancel)?;
+                Ok(Undone::Clean)
+            }
+            Step::SelfTest(test) => {
+                test.run(context)?;
+                Ok(Undone::Clean)
+            }
+            Step::Discard(path) => {
+                context
+                    .host
+                    .fs
+                    .remove_file(path)
+                    .map_err(ResourceError::from)?;
+                Ok(Undone::Clean)
+            }
+        }
+    }
+
+    /// Undoes it, also when `apply` never ran or was cut off. Says what was left on purpose.
+    ///
+    /// # Errors
+    /// When it could not be done.
+    pub fn undo(&self, context: &Context<'_>, undo: &Undo) -> Result<Undone, StepFailure> {
+        match self {
+            Step::Ensure(resource) | Step::Adopt(resource, _) => Ok(resource.undo(context, undo)?),
+            Step::Remove(resource, made) => {
+                if *undo == Undo::Nothing {
+                    return Ok(Undone::Clean);
+                }
+                let made_again = resource
+                    .apply(context, made)
+                    .and_then(|()| resource.verify(context.host));
+                match made_again {
+                    Ok(()) => Ok(Undone::Clean),
+                    // Taking it away left what a user had changed, and so does this.
+                    Err(ResourceError::Foreign { id, seen }) => {
+                        Ok(Undone::Kept(format!("{id}: {seen}, it stays as it is")))
+                    }
+                    Err(error) => Err(error.into()),
+                }
+            }
+            Step::Fetch(fetch) => {
+                let path = Path::new(DOWNLOADS_DIR).join(&fetch.release.sha256);
+                context
+                    .host
+                    .fs
+                    .remove_file(&path)
+                    .map_err(ResourceError::from)?;
+                Ok(Undone::Clean)
+            }
+            Step::SelfTest(_) | Step::Discard(_) => Ok(Undone::Clean),
+        }
+    }
+}
+
+impl Step {
+    /// Writes what the step, or undoing it, changed to the disk, so that the record that says so
+    /// is true after a power cut. Nothing is left to do where each write was synced by itself;
+    /// programs of others do not do that, and neither does changing a mode or an owner.
+    ///
+    /// # Errors
+    /// When the operating system reports lost writes.
+    pub fn sync(&self, host: &Host) -> Result<(), StepFailure> {
+        let resource = match self {
+            Step::Ensure(it) | Step::Adopt(it, _) | Step::Remove(it, _) => it,
+            Step::Fetch(_) | Step::SelfTest(_) | Step::Discard(_) => return Ok(()),
+        };
+        let paths: &[&str] = match resource {
+            Resource::Group(_) | Resource::BuildUsers(_) | Resource::Service(_) => &["/etc"],
+            Resource::Directory(_) | Resource::Program(_) => &[],
+            Resource::Tmpfiles(_)
+            | Resource::NixTree(_)
+            | Resource::Registration(_)
+            | Resource::Profile(_) => &["/nix"],
+            // Policy modules are kept in one of the first two, labels are on the last.
+            Resource::Selinux(_) => &["/etc", "/var/lib", "/nix"],
+            Resource::File(_) | Resource::Block(_) | Resource::NixConf(_) => return Ok(()),
+            // The worker syncs what it unpacked.
+            Resource::Payload(_) => return Ok(()),
+        };
+        let own = match resource {
+            Resource::Directory(directory) => Some(directory.path.as_path()),
+            Resource::Program(program) => Some(program.path.as_path()),
+            _ => None,
+        };
+        for path in paths.iter().map(Path::new).chain(own) {
+            // What is not there was removed, and that was synced.
+            if host.fs.meta(path).map_err(ResourceError::from)?.is_some() {
+                let synced = host.fs.sync_file_system(path);
+                synced.map_err(ResourceError::from)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Step {
+    /// Undo data that an owned resource gets, from what was read before it was made. Lines that
+    /// we add to nix.conf go together with those that are taken over; anything else that is taken
+    /// over goes as if we had made it.
+    pub fn owned_undo(&self, read: &Undo) -> Undo {
+        match (self, read) {
+            (Step::Adopt(_, Undo::NixConf(theirs)), Undo::NixConf(ours)) => {
+                let added = theirs.added.iter().chain(&ours.added).cloned().collect();
+                Undo::NixConf(NixConfUndo {
+                    created: theirs.created || ours.created,
+                    added,
+                })
+            }
+            (Step::Adopt(_, undo), _) => undo.clone(),
+            _ => read.clone(),
+        }
+    }
+}
+
+impl From<ResourceError> for StepFailure {
+    fn from(error: ResourceError) -> Self {
+        StepFailure {
+            failure: error.failure(),
+            stopped: error.is_stopped(),
+        }
+    }
+}
+
+impl From<PayloadError> for StepFailure {
+    fn from(error: PayloadError) -> Self {
+        ResourceError::from(error).into()
+    }
+}
+
+impl From<Failure> for StepFailure {
+    fn from(failure: Failure) -> Self {
+        StepFailure {
+            failure,
+            stopped: false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::resource::registration::Registration;
+    use crate::resource::testing::Machine;
+
+    #[test]
+    fn what_users_have_registered_does_not_come_back() {
+        let remove = |undo| {
+            let sha256 = String::new();
+            Step::Remove(Resource::Registration(Registration { sha256 }), undo)
+        };
+        assert!(remove(Undo::Created).is_irreversible());
+        assert!(!remove(Undo::Entries(Vec::new())).is_irreversible());
+    }
+
+    #[test]
+    fn what_cannot_be_looked_at_still_comes_off() {
+        let machine = Machine::new();
+        // A folder where the accounts are: they cannot be read.
+        std::fs::create_dir(machine.path("/etc/group")).unwrap();
+        let group = crate::resource::group::Group {
+            name: "nixctl".to_owned(),
+        };
+        assert!(group.probe(&machine.host).is_err());
+        let step = Step::Remove(Resource::Group(group), Undo::Created);
+        let undo = step.prepare(&machine.context());
+        assert_eq!(undo, Ok(Undo::Created));
+    }
+
+    #[test]
+    fn what_programs_wrote_is_synced_where_there_is_something() {
+        let machine = Machine::new();
+        let name = "nixctl".to_owned();
+        let group = Resource::Group(crate::resource::group::Group { name });
+        assert_eq!(Step::Ensure(group.clone()).sync(&machine.host), Ok(()));
+        std::fs::remove_dir(machine.path("/etc")).unwrap();
+        assert_eq!(Step::Ensure(group).sync(&machine.host), Ok(()));
+    }
+}

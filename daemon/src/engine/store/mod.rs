@@ -1,0 +1,493 @@
+//! The database: the only code that knows sled and the bytes of its values.
+//!
+//! Every change is one batch, committed as apply, `flush`, and `fsync` of the database file through
+//! a second descriptor, because sled 0.34's flush alone does not survive a power cut on Linux
+//! (it ends in `sync_file_range`; `facts/daemons.md` 8.3). A value is a version byte, bincode and a
+//! CRC-32 of both. One process opens it at a time; sled's own file lock sees to that.
+//!
+//! Keys: `m/schema`; `o/ID` operations; `s/ID/STEP` planned steps; `j/ID/SEQUENCE` journal;
+//! `w/RESOURCE` what is owned; `r/REQUEST` operation of a request id.
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use nixctl_proto::OperationId;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::legacy;
+use super::record::{Entry, OperationRecord, Owned};
+use super::step::PlannedStep;
+
+mod codec;
+mod files;
+
+use codec::{decode, encode, open_value, seal, shown};
+pub(super) use codec::{from_bincode, to_bincode};
+use files::*;
+
+/// Version of the keys and values; a newer one is refused, an older one migrated.
+pub const SCHEMA: u32 = 2;
+/// Memory that sled may use for its cache, in bytes.
+const CACHE_BYTES: u64 = 1 << 20;
+
+/// Why the database could not be used.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// sled or the operating system refused.
+    #[error("cannot {action} the database {}", path.display())]
+    Database {
+        /// What was tried.
+        action: &'static str,
+        /// Where.
+        path: PathBuf,
+        /// Reason.
+        source: sled::Error,
+    },
+    /// A file beside it.
+    #[error("cannot {action} {}", path.display())]
+    File {
+        /// What was tried.
+        action: &'static str,
+        /// Where.
+        path: PathBuf,
+        /// Reason.
+        source: std::io::Error,
+    },
+    /// Another process has it open.
+    #[error("cannot open the database {}: another nixctld is using it", path.display())]
+    InUse {
+        /// Where.
+        path: PathBuf,
+    },
+    /// A value is damaged.
+    #[error("cannot read the value of `{key}`: {why}")]
+    Damaged {
+        /// Key.
+        key: String,
+        /// Reason.
+        why: String,
+    },
+    /// Made by a newer nixctld.
+    #[error("cannot use the database: its schema is {found}, and this nixctld knows {SCHEMA}")]
+    Newer {
+        /// Version found.
+        found: u32,
+    },
+}
+
+impl StoreError {
+    /// Why the operating system refused, if it did (a full or read-only disk, too many open
+    /// files): that says nothing of the state of the database.
+    pub fn refusal(&self) -> Option<&std::io::Error> {
+        let error = match self {
+            StoreError::Database {
+                source: sled::Error::Io(source),
+                ..
+            }
+            | StoreError::File { source, .. } => source,
+            _ => return None,
+        };
+        Some(error).filter(|error| error.raw_os_error().is_some())
+    }
+}
+
+/// The database of one daemon.
+#[derive(Debug)]
+pub struct Store {
+    db: sled::Db,
+    folder: PathBuf,
+    file: File,
+    synced_blobs: Mutex<BTreeSet<OsString>>,
+    commits: AtomicU64,
+}
+
+/// Changes that become durable together.
+#[derive(Debug, Default)]
+pub struct Change {
+    batch: sled::Batch,
+}
+
+impl Change {
+    /// Stores an operation.
+    pub fn operation(&mut self, record: &OperationRecord) -> Result<(), StoreError> {
+        self.put(operation_key(&record.id), record)
+    }
+
+    /// Stores a planned step.
+    pub fn step(
+        &mut self,
+        id: &OperationId,
+        step: u32,
+        planned: &PlannedStep,
+    ) -> Result<(), StoreError> {
+        self.put(numbered("s/", id, step), planned)
+    }
+
+    /// Adds a journal record.
+    pub fn entry(
+        &mut self,
+        id: &OperationId,
+        sequence: u32,
+        entry: &Entry,
+    ) -> Result<(), StoreError> {
+        self.put(numbered("j/", id, sequence), entry)
+    }
+
+    /// Owns a resource.
+    pub fn own(&mut self, owned: &Owned) -> Result<(), StoreError> {
+        self.put(owned_key(&owned.resource.describe().id), owned)
+    }
+
+    /// Owns a resource no more.
+    pub fn disown(&mut self, resource: &crate::resource::Resource) {
+        self.batch.remove(owned_key(&resource.describe().id));
+    }
+
+    /// Remembers which operation a request id became.
+    pub fn request_id(&mut self, text: &str, id: &OperationId) -> Result<(), StoreError> {
+        self.put(request_key(text), id)
+    }
+
+    fn put<T: Serialize>(&mut self, key: Vec<u8>, value: &T) -> Result<(), StoreError> {
+        let bytes = encode(&key, value)?;
+        self.batch.insert(key, bytes);
+        Ok(())
+    }
+}
+
+impl Store {
+    /// Opens the database in `folder` (made with mode 0700 when it is not there), migrating an
+    /// older schema.
+    ///
+    /// # Errors
+    /// When it is in use, damaged, newer, or the disk refuses.
+    pub fn open(folder: &Path) -> Result<Store, StoreError> {
+        make_private(folder)?;
+        let path = folder.join("db");
+        // Opening writes, too.
+        use_reserve_when_low(folder);
+        let database = |action| {
+            let path = path.clone();
+            move |source| StoreError::Database {
+                action,
+                path,
+                source,
+            }
+        };
+        let db = sled::Config::new()
+            .path(&path)
+            .cache_capacity(CACHE_BYTES)
+            .mode(sled::Mode::LowSpace)
+            .flush_every_ms(None)
+            .print_profile_on_drop(false)
+            .open()
+            .map_err(|source| match &source {
+                sled::Error::Io(io) if io.kind() == std::io::ErrorKind::WouldBlock => {
+                    StoreError::InUse { path: path.clone() }
+                }
+                sled::Error::Io(io) if io.to_string().contains("could not acquire lock") => {
+                    StoreError::InUse { path: path.clone() }
+                }
+                _ => database("open")(source),
+            })?;
+        let file = open_for_sync(&path.join("db"))?;
+        let store = Store {
+            db,
+            folder: folder.to_owned(),
+            file,
+            synced_blobs: Mutex::default(),
+            commits: AtomicU64::new(0),
+        };
+        // Every time: who made them may have been killed before it came to this.
+        sync_folder(&path)?;
+        sync_folder(folder)?;
+        store.migrate()?;
+        store.keep_reserve();
+        Ok(store)
+    }
+
+    /// Moves a database that cannot be read beside itself and says where it went.
+    ///
+    /// # Errors
+    /// When it cannot be moved.
+    pub fn set_aside(folder: &Path, now: u64) -> Result<PathBuf, StoreError> {
+        let (from, to) = (folder.join("db"), folder.join(format!("db.damaged-{now}")));
+        let moved = match std::fs::rename(&from, &to) {
+            // A folder of an image's lower layer cannot be renamed, what is in it can.
+            Err(error) if error.kind() == std::io::ErrorKind::CrossesDevices => {
+                move_content(&from, &to)
+            }
+            moved => moved,
+        };
+        moved.map_err(|source| StoreError::File {
+            action: "set aside",
+            path: from,
+            source,
+        })?;
+        sync_folder(folder)?;
+        Ok(to)
+    }
+
+    /// Makes a change durable: it is on the disk when this returns.
+    ///
+    /// # Errors
+    /// When the disk refuses; then nothing of it may be relied on.
+    pub fn commit(&self, change: Change) -> Result<(), StoreError> {
+        use_reserve_when_low(&self.folder);
+        let fail = |source| StoreError::Database {
+            action: "write to",
+            path: self.folder.join("db"),
+            source,
+        };
+        self.db.apply_batch(change.batch).map_err(fail)?;
+        self.sync_blobs()?;
+        self.db.flush().map_err(fail)?;
+        self.file.sync_data().map_err(|source| StoreError::File {
+            action: "sync",
+            path: self.folder.join("db/db"),
+            source,
+        })?;
+        let commits = self.commits.fetch_add(1, Ordering::SeqCst) + 1;
+        super::fault::after_commit(commits);
+        Ok(())
+    }
+
+    /// All operations, oldest first. Damaged ones are left out and logged.
+    pub fn operations(&self) -> Vec<OperationRecord> {
+        self.scan(b"o/")
+    }
+
+    /// One operation.
+    ///
+    /// # Errors
+    /// When its value is damaged.
+    pub fn operation(&self, id: &OperationId) -> Result<Option<OperationRecord>, StoreError> {
+        self.get(&operation_key(id))
+    }
+
+    /// The planned steps of an operation, in order.
+    ///
+    /// # Errors
+    /// When one is damaged or missing.
+    pub fn steps(&self, id: &OperationId, count: u32) -> Result<Vec<PlannedStep>, StoreError> {
+        (0..count)
+            .map(|step| {
+                let key = numbered("s/", id, step);
+                self.get(&key)?.ok_or_else(|| StoreError::Damaged {
+                    key: format!("s/{id}/{step}"),
+                    why: "it is missing".to_owned(),
+                })
+            })
+            .collect()
+    }
+
+    /// The journal of an operation, in order.
+    pub fn journal(&self, id: &OperationId) -> Vec<Entry> {
+        self.scan(format!("j/{id}/").as_bytes())
+    }
+
+    /// What is owned, in the order of making.
+    pub fn owned(&self) -> Vec<Owned> {
+        let mut owned: Vec<Owned> = self.scan(b"w/");
+        owned.sort_by_key(|owned| owned.order);
+        owned
+    }
+
+    /// The operation that a request id became.
+    ///
+    /// # Errors
+    /// When the value is damaged.
+    pub fn by_request_id(&self, text: &str) -> Result<Option<OperationId>, StoreError> {
+        self.get(&request_key(text))
+    }
+
+    /// Forgets an ended operation, its plan and its journal.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn forget(&self, record: &OperationRecord) -> Result<(), StoreError> {
+        let mut change = Change::default();
+        change.batch.remove(operation_key(&record.id));
+        for prefix in ["s/", "j/"] {
+            for key in self
+                .db
+                .scan_prefix(format!("{prefix}{}/", record.id))
+                .keys()
+                .flatten()
+            {
+                change.batch.remove(key);
+            }
+        }
+        if let Some(text) = &record.options.request_id {
+            change.batch.remove(request_key(text));
+        }
+        self.commit(change)
+    }
+
+    #[cfg(test)]
+    pub(super) fn has_synced_all_of(&self, blobs: &Path) -> bool {
+        let names = std::fs::read_dir(blobs).into_iter().flatten().flatten();
+        let synced = self
+            .synced_blobs
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        names.map(|e| e.file_name()).all(|n| synced.contains(&n))
+    }
+
+    /// Makes the reserve again when there is room for it; called when nothing is at work.
+    pub fn keep_reserve(&self) {
+        let path = self.folder.join("reserve");
+        let there = std::fs::metadata(&path).is_ok_and(|meta| meta.len() == RESERVE_BYTES);
+        if there || free_bytes(&self.folder).is_none_or(|free| free < LOW_BYTES + 2 * RESERVE_BYTES)
+        {
+            return;
+        }
+        if let Err(error) = write_reserve(&path) {
+            tracing::warn!("cannot keep a reserve at {}: {error}", path.display());
+            let _ = std::fs::remove_file(&path);
+        }
+    }
+
+    /// sled puts what is larger than a part of a segment into a file of its own and never syncs it.
+    /// That happens before the log that names it is flushed.
+    fn sync_blobs(&self) -> Result<(), StoreError> {
+        let folder = self.folder.join("db/blobs");
+        let fail = |path: &Path| {
+            let path = path.to_owned();
+            move |source| StoreError::File {
+                action: "sync",
+                path,
+                source,
+            }
+        };
+        let names: BTreeSet<OsString> = std::fs::read_dir(&folder)
+            .and_then(|entries| entries.map(|entry| Ok(entry?.file_name())).collect())
+            .map_err(fail(&folder))?;
+        let mut synced = self
+            .synced_blobs
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if *synced == names {
+            return Ok(());
+        }
+        for name in names.difference(&synced) {
+            let path = folder.join(name);
+            match File::open(&path).and_then(|file| file.sync_all()) {
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                result => result.map_err(fail(&path))?,
+            }
+        }
+        sync_folder(&folder)?;
+        *synced = names;
+        Ok(())
+    }
+
+    fn migrate(&self) -> Result<(), StoreError> {
+        let key = b"m/schema".to_vec();
+        let fail = |source| StoreError::Database {
+            action: "read",
+            path: self.folder.join("db"),
+            source,
+        };
+        let found = match self.db.get(&key).map_err(fail)? {
+            Some(bytes) => <[u8; 4]>::try_from(bytes.as_ref())
+                .map(u32::from_be_bytes)
+                .map_err(|_| StoreError::Damaged {
+                    key: "m/schema".to_owned(),
+                    why: "not a number".to_owned(),
+                })?,
+            None if self.db.is_empty() => SCHEMA,
+            None => 1,
+        };
+        if found > SCHEMA {
+            return Err(StoreError::Newer { found });
+        }
+        let mut change = Change::default();
+        if found == 1 {
+            for item in self.db.iter() {
+                let (key, value) = item.map_err(fail)?;
+                let payload = open_value(&key, &value, 1)?;
+                let payload =
+                    legacy::value_from_v1(&key, payload).map_err(|why| StoreError::Damaged {
+                        key: shown(&key),
+                        why,
+                    })?;
+                change.batch.insert(key, seal(payload));
+            }
+        }
+        change.batch.insert(key, SCHEMA.to_be_bytes().to_vec());
+        self.commit(change)
+    }
+
+    fn get<T: DeserializeOwned>(&self, key: &[u8]) -> Result<Option<T>, StoreError> {
+        let fail = |source| StoreError::Database {
+            action: "read",
+            path: self.folder.join("db"),
+            source,
+        };
+        self.db
+            .get(key)
+            .map_err(fail)?
+            .map(|bytes| decode(key, &bytes))
+            .transpose()
+    }
+
+    fn scan<T: DeserializeOwned>(&self, prefix: &[u8]) -> Vec<T> {
+        let mut values = Vec::new();
+        for item in self.db.scan_prefix(prefix) {
+            match item {
+                Ok((key, bytes)) => match decode(&key, &bytes) {
+                    Ok(value) => values.push(value),
+                    Err(error) => tracing::error!("{error}"),
+                },
+                Err(error) => tracing::error!("cannot read the database: {error}"),
+            }
+        }
+        values
+    }
+}
+
+fn operation_key(id: &OperationId) -> Vec<u8> {
+    format!("o/{id}").into_bytes()
+}
+
+fn owned_key(resource: &str) -> Vec<u8> {
+    format!("w/{resource}").into_bytes()
+}
+
+fn request_key(text: &str) -> Vec<u8> {
+    format!("r/{text}").into_bytes()
+}
+
+fn numbered(prefix: &str, id: &OperationId, number: u32) -> Vec<u8> {
+    let mut key = format!("{prefix}{id}/").into_bytes();
+    key.extend_from_slice(&number.to_be_bytes());
+    key
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_that_cannot_be_renamed_is_moved_by_its_content() {
+        let folder = tempfile::tempdir().unwrap();
+        let (from, to) = (folder.path().join("db"), folder.path().join("db.damaged"));
+        std::fs::create_dir_all(from.join("blobs")).unwrap();
+        std::fs::write(from.join("db"), "x").unwrap();
+        std::fs::write(from.join("blobs/1"), "y").unwrap();
+        // Cut off before: one file is there already.
+        std::fs::create_dir(&to).unwrap();
+        std::fs::write(to.join("conf"), "z").unwrap();
+        move_content(&from, &to).unwrap();
+        assert!(!from.exists());
+        for (name, text) in [("db", "x"), ("blobs/1", "y"), ("conf", "z")] {
+            assert_eq!(std::fs::read_to_string(to.join(name)).unwrap(), text);
+        }
+    }
+}

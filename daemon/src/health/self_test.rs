@@ -1,0 +1,385 @@
+//! The self-test: a real build through the daemon, as root and as an ordinary user, and Nix on
+//! PATH in a login shell of every shell present, each under a deadline.
+//!
+//! The derivation needs nothing but Nix: its builder is `nix-store` itself, which writes a key
+//! into the output. So it works in a sandbox without any shell; where that builder fails, `/bin/sh`
+//! is tried before the test counts as failed. What was built is deleted again.
+
+use std::path::Path;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::host::accounts;
+use crate::host::nix_daemon::{self, NixDaemonError, SupervisedDaemon};
+use crate::host::{Command, ExecError, Host, Output};
+use crate::payload::{Manifest, STATE_DIR};
+use crate::resource::{Context, Description, ResourceError, nix_command};
+
+const SOCKET: &str = "/nix/var/nix/daemon-socket/socket";
+const LOGS: &str = "/nix/var/log/nix/drvs";
+/// Time for a daemon that is started for the test.
+const DAEMON_DEADLINE: Duration = Duration::from_secs(10);
+/// Bytes of a program's output in an error.
+const TAIL: usize = 1500;
+/// A home that does not exist: nothing of the test stays in anybody's.
+const NO_HOME: &str = "/var/empty/nixctl-self-test";
+
+/// Home of the login shells that are tested: fish makes folders in its home, and they shall not
+/// stay in anybody's.
+const SHELL_HOME: &str = "/var/lib/nixctl/self-test-home";
+
+/// What is tested.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SelfTest {
+    /// SHA-256 of the release, whose manifest names the store paths.
+    pub sha256: String,
+    /// Through nix-daemon (false: single user, as root only).
+    pub daemon: bool,
+    /// Shells to test, of `sh`, `bash`, `zsh`, `fish`.
+    pub shells: Vec<String>,
+    /// Seconds for each command.
+    pub seconds: u64,
+}
+
+/// Somebody who builds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Builder {
+    name: String,
+    ids: Option<(u32, u32)>,
+}
+
+impl SelfTest {
+    /// What it does, for people.
+    pub fn describe(&self) -> Description {
+        let way = if self.daemon {
+            "through nix-daemon, as root and as a user"
+        } else {
+            "as root"
+        };
+        let shells = self
+            .shells
+            .iter()
+            .map(|it| format!("find Nix on PATH in a login {it}"));
+        Description {
+            id: "self-test".to_owned(),
+            summary: "prove that Nix works".to_owned(),
+            details: std::iter::once(format!("build a small derivation {way}"))
+                .chain(shells)
+                .collect(),
+        }
+    }
+
+    /// Runs it.
+    ///
+    /// # Errors
+    /// [`ResourceError::SelfTest`] with who or which shell failed and what was printed.
+    pub fn run(&self, context: &Context<'_>) -> Result<(), ResourceError> {
+        let host = context.host;
+        if host.is_image() {
+            context
+                .progress
+                .note("the self-test was left out: nothing runs in an image");
+            return Ok(());
+        }
+        let manifest = nix_command::manifest(host, &self.sha256, "self-test")?;
+        let daemon = self.daemon_for_the_test(context, &manifest)?;
+        for builder in self.builders(context)? {
+            self.build(context, &manifest, &builder)?;
+        }
+        drop(daemon);
+        self.find_everywhere(context)
+    }
+
+    /// Without a service manager nothing has started nix-daemon yet.
+    fn daemon_for_the_test(
+        &self,
+        context: &Context<'_>,
+        manifest: &Manifest,
+    ) -> Result<Option<SupervisedDaemon>, ResourceError> {
+        let socket = Path::new(SOCKET);
+        if !self.daemon || nix_daemon::answers(socket) {
+            return Ok(None);
+        }
+        let program = Path::new(&manifest.nix).join("bin/nix-daemon");
+        match SupervisedDaemon::start(&program, socket, DAEMON_DEADLINE, context.cancel) {
+            Ok(daemon) => Ok(Some(daemon)),
+            Err(NixDaemonError::Stopped) => Err(stopped()),
+            Err(error) => Err(failed("reach nix-daemon", &error.to_string())),
+        }
+    }
+
+    fn builders(&self, context: &Context<'_>) -> Result<Vec<Builder>, ResourceError> {
+        let root = Builder {
+            name: "root".to_owned(),
+            ids: None,
+        };
+        if !self.daemon {
+            return Ok(vec![root]);
+        }
+        let user = match accounts::first_ordinary_user(context.host)? {
+            Some(user) => Some(user),
+            None => accounts::user(context.host, "nobody")?,
+        };
+        let Some(user) = user else {
+            context
+                .progress
+                .note("no build was tried as an ordinary user: there is none");
+            return Ok(vec![root]);
+        };
+        Ok(vec![
+            root,
+            Builder {
+                name: user.name,
+                ids: Some((user.uid, user.gid)),
+            },
+        ])
+    }
+
+    fn build(
+        &self,
+        context: &Context<'_>,
+        manifest: &Manifest,
+        builder: &Builder,
+    ) -> Result<(), ResourceError> {
+        let name = format!(
+            "nixctl-self-test-{}-{}",
+            builder.name,
+            context.host.clock.now()
+        );
+        let first = self.try_build(context, manifest, builder, &own_derivation(&name, manifest))?;
+        let Err(why) = first else { return Ok(()) };
+        let second = self.try_build(context, manifest, builder, &shell_derivation(&name))?;
+        second.map_err(|_| failed(&format!("build a derivation as {}", builder.name), &why))
+    }
+
+    /// Builds it and deletes it again; the inner error is what Nix said.
+    fn try_build(
+        &self,
+        context: &Context<'_>,
+        manifest: &Manifest,
+        builder: &Builder,
+        derivation: &str,
+    ) -> Result<Result<(), String>, ResourceError> {
+        let options = ["--no-out-link", "--option", "substitute", "false"];
+        let more = [
+            "--option",
+            "builders",
+            "",
+            "--option",
+            "post-build-hook",
+            "",
+        ];
+        let command = self
+            .nix(context.host, manifest, builder, "nix-build")
+            .args(options)
+            .args(more)
+            .args(["--expr", derivation]);
+        let output = match self.output(context, &command)? {
+            Ok(output) => output,
+            Err(why) => return Ok(Err(why)),
+        };
+        let path = output.text().lines().last().unwrap_or_default().to_owned();
+        if output.code != 0 || !path.starts_with("/nix/store/") {
+            return Ok(Err(tail(&output)));
+        }
+        self.delete(context, manifest, &path)?;
+        Ok(Ok(()))
+    }
+
+    /// As well as it goes: a leftover of the test is the garbage collector's.
+    fn delete(
+        &self,
+        context: &Context<'_>,
+        manifest: &Manifest,
+        path: &str,
+    ) -> Result<(), ResourceError> {
+        let root = Builder {
+            name: "root".to_owned(),
+            ids: None,
+        };
+        let nix_store = || self.nix(context.host, manifest, &root, "nix-store");
+        let deriver = self.output(context, &nix_store().args(["--query", "--deriver", path]))?;
+        let deriver = deriver.map(|output| output.text()).unwrap_or_default();
+        let _ = self.output(context, &nix_store().args(["--delete", path]))?;
+        if let Some(name) = deriver
+            .strip_prefix("/nix/store/")
+            .filter(|it| it.ends_with(".drv"))
+        {
+            let _ = self.output(context, &nix_store().args(["--delete", &deriver]))?;
+            remove_log(context.host, name)?;
+        }
+        Ok(())
+    }
+
+    /// Looks in every shell, each time in an empty home.
+    fn find_everywhere(&self, context: &Context<'_>) -> Result<(), ResourceError> {
+        let (fs, home) = (&context.host.fs, Path::new(SHELL_HOME));
+        for shell in &self.shells {
+            fs.remove_tree(home)?;
+            if !fs.is_dir(Path::new(STATE_DIR)) {
+                fs.create_dir(Path::new(STATE_DIR), 0o700)?;
+            }
+            fs.create_dir(home, 0o700)?;
+            let found = self.find_in(context, shell);
+            fs.remove_tree(home)?;
+            found?;
+        }
+        Ok(())
+    }
+
+    fn find_in(&self, context: &Context<'_>, shell: &str) -> Result<(), ResourceError> {
+        let what = format!("find Nix on PATH in a login {shell}");
+        if context.host.exec.find(shell).is_none() {
+            context
+                .progress
+                .note(&format!("no login {shell} was tried: it is not installed"));
+            return Ok(());
+        }
+        let question = if shell == "fish" {
+            "type -p nix-build"
+        } else {
+            "command -v nix-build"
+        };
+        let command = Command::new(shell)
+            .args(["-l", "-c", question])
+            .env(
+                "HOME",
+                context
+                    .host
+                    .fs
+                    .real(Path::new(SHELL_HOME))
+                    .display()
+                    .to_string(),
+            )
+            .env("USER", "root")
+            .env("LOGNAME", "root")
+            .env("TERM", "dumb")
+            .deadline(self.deadline());
+        let output = self
+            .output(context, &command)?
+            .map_err(|why| failed(&what, &why))?;
+        let found = output.text();
+        let path = found.lines().last().unwrap_or_default();
+        if output.code == 0 && is_ours(path) {
+            return Ok(());
+        }
+        let why = if path.is_empty() {
+            format!("nix-build is not there{}", colon(&tail(&output)))
+        } else {
+            format!("nix-build is {path}{}", colon(&tail(&output)))
+        };
+        Err(failed(&what, &why))
+    }
+
+    fn nix(&self, host: &Host, manifest: &Manifest, builder: &Builder, program: &str) -> Command {
+        let mut command = nix_command::command(host, manifest, program, &[]);
+        command.env = vec![("HOME".to_owned(), NO_HOME.to_owned())];
+        if self.daemon {
+            command = command.env("NIX_REMOTE", "daemon");
+        }
+        if let Some((uid, gid)) = builder.ids {
+            command = command.run_as(uid, gid);
+        }
+        command.deadline(self.deadline())
+    }
+
+    /// Runs it; the inner error says that it hung or could not be started.
+    fn output(
+        &self,
+        context: &Context<'_>,
+        command: &Command,
+    ) -> Result<Result<Output, String>, ResourceError> {
+        match context.host.exec.output(command, context.cancel) {
+            Ok(output) => Ok(Ok(output)),
+            Err(ExecError::Stopped { .. }) => Err(stopped()),
+            Err(ExecError::Deadline { deadline, .. }) => Ok(Err(format!(
+                "it did not end within {} s",
+                deadline.as_secs()
+            ))),
+            Err(error) => Ok(Err(error.to_string())),
+        }
+    }
+
+    fn deadline(&self) -> Duration {
+        Duration::from_secs(self.seconds.max(1))
+    }
+}
+
+fn own_derivation(name: &str, manifest: &Manifest) -> String {
+    let nix = &manifest.nix;
+    format!(
+        r#"derivation {{
+  name = "{name}";
+  system = builtins.currentSystem;
+  builder = "${{builtins.storePath "{nix}"}}/bin/nix-store";
+  args = [ "--generate-binary-cache-key" "self-test-1" (placeholder "out") "public" ];
+  NIX_REMOTE = "dummy://";
+}}"#
+    )
+}
+
+fn shell_derivation(name: &str) -> String {
+    format!(
+        r#"derivation {{
+  name = "{name}-sh";
+  system = builtins.currentSystem;
+  builder = "/bin/sh";
+  args = [ "-c" "echo ok > $out" ];
+}}"#
+    )
+}
+
+/// Nix writes the log of the derivation `HASH-NAME.drv` to `LOGS/HA/SH-NAME.drv.bz2`.
+fn remove_log(host: &Host, name: &str) -> Result<(), ResourceError> {
+    let Some((start, rest)) = name.split_at_checked(2) else {
+        return Ok(());
+    };
+    let folder = Path::new(LOGS).join(start);
+    for end in [".bz2", ""] {
+        let path = folder.join(format!("{rest}{end}"));
+        if host.fs.meta(&path)?.is_some() {
+            host.fs.remove_file(&path)?;
+        }
+    }
+    if host.fs.is_dir(&folder) {
+        host.fs.remove_dir(&folder)?;
+    }
+    Ok(())
+}
+
+/// A profile of the system comes before everything else on PATH.
+fn is_ours(path: &str) -> bool {
+    path.starts_with("/nix/var/nix/profiles/") || path.starts_with("/nix/store/")
+}
+
+fn tail(output: &Output) -> String {
+    let text = String::from_utf8_lossy(&output.stderr);
+    let text = text.trim();
+    let start = text.char_indices().rev().nth(TAIL).map_or(0, |(at, _)| at);
+    match &text[start..] {
+        "" => format!("it ended with {}", output.code),
+        end => end.to_owned(),
+    }
+}
+
+fn colon(text: &str) -> String {
+    format!(": {text}")
+}
+
+fn failed(what: &str, why: &str) -> ResourceError {
+    ResourceError::SelfTest {
+        what: what.to_owned(),
+        why: why.to_owned(),
+    }
+}
+
+fn stopped() -> ResourceError {
+    ResourceError::Stopped {
+        id: "self-test".to_owned(),
+    }
+}
+
+#[cfg(test)]
+#[path = "self_test_tests.rs"]
+mod tests;

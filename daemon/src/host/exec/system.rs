@@ -1,0 +1,410 @@
+//! Commands as processes of the machine.
+//!
+//! One thread feeds and reads a command through non-blocking pipes and looks after its deadline
+//! and the request to stop between two waits, which begin at a millisecond so that short commands
+//! stay short. The end of the command is the end of its first process: what it left running and
+//! holding the pipes is waited for only a moment. A command that must end early takes its whole
+//! process group with it.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::{AccessFlags, Pid, access};
+
+use super::pipe::{Feed, Pipe};
+use super::{Command, Exec, ExecError, Output};
+use crate::host::Cancel;
+
+/// Where programs are looked for, and the `PATH` that commands see.
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Bytes kept of standard output and of standard error; the rest is read and dropped.
+const STDOUT_LIMIT: usize = 16 << 20;
+const STDERR_LIMIT: usize = 1 << 20;
+
+/// Waits between two looks at the process grow from the first to the second.
+const SHORTEST_WAIT: Duration = Duration::from_millis(1);
+const LONGEST_WAIT: Duration = Duration::from_millis(20);
+
+/// Between asking a process group to end and killing it.
+const TERM_GRACE: Duration = Duration::from_secs(2);
+
+/// For output that is still on its way when the process has ended but others hold its pipes.
+const DRAIN_GRACE: Duration = Duration::from_millis(250);
+
+/// Runs commands as processes.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SystemExec;
+
+impl Exec for SystemExec {
+    fn output(&self, command: &Command, cancel: &Cancel) -> Result<Output, ExecError> {
+        let started = Instant::now();
+        let path = self
+            .find(&command.program)
+            .ok_or_else(|| ExecError::Missing {
+                program: command.program.clone(),
+            })?;
+        let fail = |source| ExecError::Start {
+            line: command.line(),
+            source,
+        };
+        let mut process = Process::spawn(&path, command).map_err(fail)?;
+        let ended = loop {
+            if let Some(status) = process.turn().map_err(fail)? {
+                break status;
+            }
+            if cancel.requested().is_some() {
+                process.end();
+                return Err(ExecError::Stopped {
+                    line: command.line(),
+                });
+            }
+            if started.elapsed() >= command.deadline {
+                process.end();
+                return Err(ExecError::Deadline {
+                    line: command.line(),
+                    deadline: command.deadline,
+                });
+            }
+        };
+        process.drain();
+        Ok(Output {
+            code: ended
+                .code()
+                .unwrap_or_else(|| 128 + ended.signal().unwrap_or(0)),
+            stdout: process.stdout.kept,
+            stderr: process.stderr.kept,
+        })
+    }
+
+    fn find(&self, program: &str) -> Option<PathBuf> {
+        let runnable = |path: &Path| path.is_file() && access(path, AccessFlags::X_OK).is_ok();
+        if program.contains('/') {
+            return Some(PathBuf::from(program)).filter(|path| runnable(path));
+        }
+        PATH.split(':')
+            .map(|dir| Path::new(dir).join(program))
+            .find(|path| runnable(path))
+    }
+}
+
+/// A running command and what it said so far.
+struct Process {
+    child: Child,
+    stdin: Option<Feed>,
+    stdout: Pipe,
+    stderr: Pipe,
+    wait: Duration,
+}
+
+impl Process {
+    fn spawn(path: &Path, command: &Command) -> io::Result<Self> {
+        let mut builder = std::process::Command::new(path);
+        builder
+            .args(&command.args)
+            .env_clear()
+            .env("PATH", PATH)
+            .env("LANG", "C")
+            .envs(command.env.iter().map(|(name, value)| (name, value)))
+            .current_dir("/")
+            .process_group(0)
+            .stdin(if command.stdin.is_empty() {
+                Stdio::null()
+            } else {
+                Stdio::piped()
+            })
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        if let Some((uid, gid)) = command.run_as {
+            // For root the standard library also drops the supplementary groups.
+            builder.uid(uid).gid(gid);
+        }
+        let mut child = builder.spawn()?;
+        let stdin = child.stdin.take();
+        let mut process = Process {
+            stdin: None,
+            stdout: Pipe::new(child.stdout.take(), STDOUT_LIMIT),
+            stderr: Pipe::new(child.stderr.take(), STDERR_LIMIT),
+            child,
+            wait: SHORTEST_WAIT,
+        };
+        match process.set_up(stdin, &command.stdin) {
+            Ok(()) => Ok(process),
+            Err(error) => {
+                process.end();
+                Err(error)
+            }
+        }
+    }
+
+    fn set_up(&mut self, stdin: Option<ChildStdin>, bytes: &[u8]) -> io::Result<()> {
+        if let Some(pipe) = stdin {
+            self.stdin = Some(Feed::new(pipe, bytes.to_vec())?);
+        }
+        self.stdout.set_up()?;
+        self.stderr.set_up()
+    }
+
+    /// Waits a little for something to happen; how it ended, once it has.
+    fn turn(&mut self) -> io::Result<Option<ExitStatus>> {
+        if let Some(status) = self.child.try_wait()? {
+            return Ok(Some(status));
+        }
+        if self.wait_for_pipes(self.wait) {
+            self.wait = SHORTEST_WAIT;
+        } else {
+            self.wait = (self.wait * 2).min(LONGEST_WAIT);
+        }
+        self.move_bytes();
+        Ok(None)
+    }
+
+    /// Takes what is left in the pipes, without waiting long for others that hold them.
+    fn drain(&mut self) {
+        let until = Instant::now() + DRAIN_GRACE;
+        self.stdin = None;
+        self.move_bytes();
+        while (self.stdout.is_open() || self.stderr.is_open()) && Instant::now() < until {
+            self.wait_for_pipes(LONGEST_WAIT);
+            self.move_bytes();
+        }
+    }
+
+    /// Ends the whole group: asks first, then kills. The first process is reaped last, because its
+    /// number names the group and must not be given to another one before.
+    fn end(&mut self) {
+        self.stdin = None;
+        let group = i32::try_from(self.child.id()).ok().map(Pid::from_raw);
+        if let Some(group) = group {
+            let _ = killpg(group, Signal::SIGTERM);
+            let until = Instant::now() + TERM_GRACE;
+            while Instant::now() < until && !self.is_gone(group) {
+                self.wait_for_pipes(LONGEST_WAIT);
+                self.move_bytes();
+            }
+            let _ = killpg(group, Signal::SIGKILL);
+        }
+        let _ = self.child.wait();
+    }
+
+    /// Whether the first process has ended and nobody holds its pipes.
+    fn is_gone(&mut self, group: Pid) -> bool {
+        !self.stdout.is_open() && !self.stderr.is_open() && has_ended(&mut self.child, group)
+    }
+
+    fn move_bytes(&mut self) {
+        if self.stdin.as_mut().is_some_and(Feed::is_finished) {
+            self.stdin = None;
+        }
+        self.stdout.read();
+        self.stderr.read();
+    }
+
+    /// Says whether a pipe had something; sleeps when there is no pipe left.
+    fn wait_for_pipes(&self, wait: Duration) -> bool {
+        let mut pipes = Vec::with_capacity(3);
+        if let Some(feed) = &self.stdin {
+            pipes.push(PollFd::new(feed.pipe.as_fd(), PollFlags::POLLOUT));
+        }
+        for pipe in [&self.stdout, &self.stderr] {
+            if let Some(source) = &pipe.source {
+                pipes.push(PollFd::new(source.as_fd(), PollFlags::POLLIN));
+            }
+        }
+        if pipes.is_empty() {
+            std::thread::sleep(wait);
+            return false;
+        }
+        let timeout = PollTimeout::try_from(wait).unwrap_or(PollTimeout::from(20u8));
+        match poll(&mut pipes, timeout) {
+            Ok(ready) => ready > 0,
+            Err(errno) => errno == Errno::EINTR,
+        }
+    }
+}
+
+/// Whether the process has ended, without taking its exit status where that is possible.
+#[cfg(target_os = "linux")]
+fn has_ended(_child: &mut Child, pid: Pid) -> bool {
+    use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
+    let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+    !matches!(waitid(Id::Pid(pid), flags), Ok(WaitStatus::StillAlive))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn has_ended(child: &mut Child, _pid: Pid) -> bool {
+    !matches!(child.try_wait(), Ok(None))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::cancel::Stop;
+
+    fn sh(script: &str) -> Command {
+        Command::new("/bin/sh").arg("-c").arg(script)
+    }
+
+    fn run(command: &Command) -> Result<Output, ExecError> {
+        SystemExec.output(command, &Cancel::default())
+    }
+
+    #[test]
+    fn outputs_code_and_signal_are_told() {
+        let output = run(&sh("echo out; echo err >&2; exit 3")).unwrap();
+        assert_eq!((output.code, output.text().as_str()), (3, "out"));
+        assert_eq!(output.stderr, b"err\n");
+        assert_eq!(run(&sh("kill -9 $$")).unwrap().code, 137);
+    }
+
+    #[test]
+    fn the_environment_is_clean() {
+        let output = run(&Command::new("env").env("HOME", "/x")).unwrap();
+        let mut names: Vec<String> = output
+            .text()
+            .lines()
+            .filter_map(|line| line.split_once('=').map(|(name, _)| name.to_owned()))
+            .collect();
+        names.sort();
+        assert_eq!(names, ["HOME", "LANG", "PATH"]);
+        assert_eq!(run(&sh("pwd")).unwrap().text(), "/");
+    }
+
+    #[test]
+    fn a_missing_program_is_named() {
+        for program in ["no-such-program", "/no/such/program", "/etc/passwd", "/usr"] {
+            let error = run(&Command::new(program)).unwrap_err();
+            assert!(matches!(error, ExecError::Missing { .. }), "{program}");
+        }
+        assert!(SystemExec.find("sh").is_some());
+    }
+
+    #[test]
+    fn big_input_and_output_pass_without_blocking() {
+        let bytes = vec![b'x'; 5 << 20];
+        let output = run(&Command::new("cat").stdin(bytes.clone())).unwrap();
+        assert!(output.stdout == bytes);
+        let output = run(&sh(
+            "head -c 20000000 /dev/zero; head -c 2000000 /dev/zero >&2",
+        ))
+        .unwrap();
+        assert_eq!(
+            (output.stdout.len(), output.stderr.len()),
+            (STDOUT_LIMIT, STDERR_LIMIT)
+        );
+    }
+
+    #[test]
+    fn input_that_is_not_read_is_no_error() {
+        let output = run(&Command::new("true").stdin(vec![0; 1 << 20])).unwrap();
+        assert_eq!(output.code, 0);
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_are_kept() {
+        let output = run(&sh(r"printf '\377\376'")).unwrap();
+        assert_eq!(output.stdout, [0xff, 0xfe]);
+        assert_eq!(output.text(), "\u{fffd}\u{fffd}");
+    }
+
+    #[test]
+    fn the_deadline_ends_the_whole_group() {
+        let started = Instant::now();
+        let mark = tempfile::tempdir().unwrap();
+        let pid = mark.path().join("pid");
+        let script = format!("sleep 60 & echo $! > {}; wait", pid.display());
+        let error = run(&sh(&script).deadline(Duration::from_millis(300))).unwrap_err();
+        assert!(matches!(error, ExecError::Deadline { .. }));
+        assert!(
+            started.elapsed() < Duration::from_secs(2),
+            "{:?}",
+            started.elapsed()
+        );
+        let grandchild = std::fs::read_to_string(pid).unwrap();
+        assert!(is_dead(grandchild.trim()), "the grandchild lives");
+    }
+
+    #[test]
+    fn a_group_that_does_not_listen_is_killed() {
+        let started = Instant::now();
+        let script = "trap '' TERM; while :; do sleep 0.1; done";
+        let error = run(&sh(script).deadline(Duration::from_millis(100))).unwrap_err();
+        assert!(matches!(error, ExecError::Deadline { .. }));
+        let took = started.elapsed();
+        assert!(took >= TERM_GRACE && took < TERM_GRACE * 2, "{took:?}");
+    }
+
+    #[test]
+    fn a_grandchild_that_holds_the_pipes_does_not_hang_it() {
+        let started = Instant::now();
+        let output = run(&sh("sleep 5 & echo done")).unwrap();
+        assert_eq!(output.text(), "done");
+        assert!(started.elapsed() < Duration::from_secs(2));
+    }
+
+    #[test]
+    fn it_stops_when_asked() {
+        let cancel = Cancel::default();
+        let asking = cancel.clone();
+        let thread = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(100));
+            asking.request(Stop::Shutdown);
+        });
+        let started = Instant::now();
+        let error = SystemExec.output(&sh("sleep 60"), &cancel).unwrap_err();
+        thread.join().unwrap();
+        assert!(matches!(error, ExecError::Stopped { .. }));
+        assert!(started.elapsed() < Duration::from_secs(2));
+    }
+
+    #[test]
+    fn short_commands_are_short() {
+        let started = Instant::now();
+        for _ in 0..20 {
+            run(&Command::new("true")).unwrap();
+        }
+        assert!(
+            started.elapsed() < Duration::from_secs(2),
+            "{:?}",
+            started.elapsed()
+        );
+    }
+
+    #[test]
+    fn another_user_has_no_groups_of_ours() {
+        if !nix::unistd::Uid::effective().is_root() {
+            return;
+        }
+        let output = run(&sh("id -u; id -G").run_as(65534, 65533)).unwrap();
+        assert_eq!(output.text(), "65534\n65533");
+    }
+
+    #[test]
+    fn commands_run_side_by_side() {
+        let threads: Vec<_> = (0..8)
+            .map(|n| std::thread::spawn(move || run(&sh(&format!("sleep 0.1; echo {n}"))).unwrap()))
+            .collect();
+        for (n, thread) in threads.into_iter().enumerate() {
+            assert_eq!(thread.join().unwrap().text(), n.to_string());
+        }
+    }
+
+    /// Gone, or a zombie nobody reaped yet.
+    fn is_dead(pid: &str) -> bool {
+        (0..50).any(|_| {
+            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            let dead = stat.is_empty() || stat.contains(") Z ");
+            if !dead {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            dead
+        })
+    }
+}

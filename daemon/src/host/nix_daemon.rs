@@ -1,0 +1,294 @@
+//! nix-daemon as a child of ours, for machines without a service manager: started, watched,
+//! started again after a growing pause when it ends, and stopped within a deadline.
+
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill, killpg};
+use nix::unistd::Pid;
+
+use super::Cancel;
+
+/// How often something that is about to happen is looked for.
+const LOOK: Duration = Duration::from_millis(50);
+/// How often a child that runs is looked at.
+const LOOK_AT_CHILD: Duration = Duration::from_secs(1);
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// A child that lived this long is taken to have been well.
+const WELL_AFTER: Duration = Duration::from_secs(60);
+/// Time for it to end by itself when it is stopped.
+const STOP_DEADLINE: Duration = Duration::from_secs(5);
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Why nix-daemon does not serve.
+#[derive(Debug, thiserror::Error)]
+pub enum NixDaemonError {
+    /// The operating system would not start it.
+    #[error("cannot start {}", program.display())]
+    Start {
+        /// Program.
+        program: PathBuf,
+        /// Reason of the operating system.
+        source: std::io::Error,
+    },
+    /// It did not open its socket.
+    #[error("cannot reach nix-daemon: it did not open {} within {} s", socket.display(), deadline.as_secs())]
+    Silent {
+        /// Socket it should serve.
+        socket: PathBuf,
+        /// The deadline.
+        deadline: Duration,
+    },
+    /// The wait was asked to stop.
+    #[error("cannot wait for nix-daemon: it was asked to stop")]
+    Stopped,
+}
+
+/// A nix-daemon that is kept running. Dropping it stops it.
+#[derive(Debug)]
+pub struct SupervisedDaemon {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// Whether something answers on the socket.
+pub fn answers(socket: &Path) -> bool {
+    UnixStream::connect(socket).is_ok()
+}
+
+impl SupervisedDaemon {
+    /// Starts it and waits until it answers on its socket.
+    ///
+    /// # Errors
+    /// When it does not within the deadline; it is then stopped again.
+    pub fn start(
+        program: &Path,
+        socket: &Path,
+        deadline: Duration,
+        cancel: &Cancel,
+    ) -> Result<SupervisedDaemon, NixDaemonError> {
+        let first = spawn(program)?;
+        let stop = Arc::new(AtomicBool::new(false));
+        let (asked, program) = (stop.clone(), program.to_owned());
+        let thread = std::thread::spawn(move || supervise(first, &program, &asked));
+        let daemon = SupervisedDaemon {
+            stop,
+            thread: Some(thread),
+        };
+        let until = Instant::now() + deadline;
+        while !answers(socket) {
+            if cancel.requested().is_some() {
+                return Err(NixDaemonError::Stopped);
+            }
+            if Instant::now() >= until {
+                return Err(NixDaemonError::Silent {
+                    socket: socket.to_owned(),
+                    deadline,
+                });
+            }
+            std::thread::sleep(LOOK);
+        }
+        Ok(daemon)
+    }
+
+    /// Stops it: asks, and after five seconds kills. Returns when it is gone.
+    pub fn stop(mut self) {
+        self.end();
+    }
+
+    fn end(&mut self) {
+        self.stop.store(true, Ordering::SeqCst);
+        if let Some(thread) = self.thread.take() {
+            thread.thread().unpark();
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for SupervisedDaemon {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+fn spawn(program: &Path) -> Result<Child, NixDaemonError> {
+    let mut command = Command::new(program);
+    command
+        .env_clear()
+        .env("PATH", PATH)
+        .env("LANG", "C")
+        .current_dir("/");
+    // What its downloads need of our environment.
+    for name in [
+        "NIX_SSL_CERT_FILE",
+        "http_proxy",
+        "https_proxy",
+        "all_proxy",
+        "no_proxy",
+    ] {
+        command.envs(std::env::var_os(name).map(|value| (name, value)));
+    }
+    command
+        .process_group(0)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null());
+    command.spawn().map_err(|source| NixDaemonError::Start {
+        program: program.to_owned(),
+        source,
+    })
+}
+
+fn supervise(first: Child, program: &Path, stop: &AtomicBool) {
+    let (mut child, mut pause) = (Some(first), FIRST_PAUSE);
+    while !stop.load(Ordering::SeqCst) {
+        if let Some(running) = child.as_mut() {
+            let started = Instant::now();
+            if wait(running, stop) {
+                end(running);
+                return;
+            }
+            tracing::warn!(
+                pause_ms = pause.as_millis() as u64,
+                "nix-daemon ended; it is started again"
+            );
+            if started.elapsed() >= WELL_AFTER {
+                pause = FIRST_PAUSE;
+            }
+        }
+        if sleep(pause, stop) {
+            return;
+        }
+        pause = (pause * 2).min(LONGEST_PAUSE);
+        child = spawn(program)
+            .inspect_err(|error| tracing::warn!(%error, "nix-daemon cannot be started"))
+            .ok();
+    }
+}
+
+/// Waits for its end, or until asked to stop: then true.
+fn wait(child: &mut Child, stop: &AtomicBool) -> bool {
+    loop {
+        if stop.load(Ordering::SeqCst) {
+            return true;
+        }
+        match child.try_wait() {
+            Ok(None) => std::thread::park_timeout(LOOK_AT_CHILD),
+            Ok(Some(_)) | Err(_) => return false,
+        }
+    }
+}
+
+fn sleep(time: Duration, stop: &AtomicBool) -> bool {
+    let until = Instant::now() + time;
+    while Instant::now() < until {
+        if stop.load(Ordering::SeqCst) {
+            return true;
+        }
+        std::thread::sleep(LOOK.min(time));
+    }
+    false
+}
+
+/// Asks it to end and waits; then kills it with all its children.
+fn end(child: &mut Child) {
+    let Ok(id) = i32::try_from(child.id()).map(Pid::from_raw) else {
+        return;
+    };
+    let _ = kill(id, Signal::SIGTERM);
+    let until = Instant::now() + STOP_DEADLINE;
+    while Instant::now() < until && matches!(child.try_wait(), Ok(None)) {
+        std::thread::sleep(LOOK);
+    }
+    let _ = killpg(id, Signal::SIGKILL);
+    let _ = child.wait();
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    fn script(dir: &Path, text: &str) -> PathBuf {
+        let path = dir.join("nix-daemon");
+        std::fs::write(&path, format!("#!/bin/sh\n{text}\n")).unwrap();
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).unwrap();
+        path
+    }
+
+    fn eventually(what: impl Fn() -> bool) -> bool {
+        (0..100).any(|_| {
+            std::thread::sleep(Duration::from_millis(50));
+            what()
+        })
+    }
+
+    #[test]
+    fn it_is_started_again_until_it_is_stopped() {
+        let dir = tempfile::tempdir().unwrap();
+        let (log, socket) = (dir.path().join("log"), dir.path().join("socket"));
+        let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        let program = script(
+            dir.path(),
+            &format!("echo run >> {}; exit 1", log.display()),
+        );
+        let deadline = Duration::from_secs(5);
+        let daemon =
+            SupervisedDaemon::start(&program, &socket, deadline, &Cancel::default()).unwrap();
+        let runs = || {
+            std::fs::read_to_string(&log)
+                .unwrap_or_default()
+                .lines()
+                .count()
+        };
+        assert!(eventually(|| runs() >= 3));
+        daemon.stop();
+        let after = runs();
+        std::thread::sleep(Duration::from_millis(1200));
+        assert_eq!(runs(), after);
+    }
+
+    #[test]
+    fn a_running_one_ends_with_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let (pid, socket) = (dir.path().join("pid"), dir.path().join("socket"));
+        let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        let program = script(
+            dir.path(),
+            &format!("echo $$ > {}; exec sleep 60", pid.display()),
+        );
+        let deadline = Duration::from_secs(5);
+        let daemon =
+            SupervisedDaemon::start(&program, &socket, deadline, &Cancel::default()).unwrap();
+        let read = || std::fs::read_to_string(&pid).unwrap_or_default();
+        assert!(eventually(|| !read().is_empty()));
+        let number: i32 = read().trim().parse().unwrap();
+        assert!(kill(Pid::from_raw(number), None).is_ok());
+        daemon.stop();
+        assert!(kill(Pid::from_raw(number), None).is_err());
+    }
+
+    #[test]
+    fn silence_and_absence_are_errors() {
+        let dir = tempfile::tempdir().unwrap();
+        let socket = dir.path().join("socket");
+        let deadline = Duration::from_millis(200);
+        let start = |program: &Path| {
+            SupervisedDaemon::start(program, &socket, deadline, &Cancel::default()).map(|_| ())
+        };
+        let program = script(dir.path(), "exec sleep 60");
+        assert!(matches!(
+            start(&program),
+            Err(NixDaemonError::Silent { .. })
+        ));
+        let missing = start(Path::new("/does/not/exist"));
+        assert!(matches!(missing, Err(NixDaemonError::Start { .. })));
+    }
+}

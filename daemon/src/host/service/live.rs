@@ -1,0 +1,158 @@
+//! The service manager of a real machine. Run it as root on a throw-away machine with systemd and
+//! a bus: `cargo test -p nixctld host::service::live -- --ignored --test-threads 1`.
+
+use std::time::Duration;
+
+use super::{ServiceError, ServiceManager, Systemd};
+
+const DIR: &str = "/etc/systemd/system";
+const LONG: Duration = Duration::from_secs(30);
+
+/// Units of the test, gone at its end.
+struct Units(Vec<String>);
+
+impl Units {
+    fn add(&mut self, name: &str, text: &str) {
+        // Not limited, so that the test can be run many times in a row.
+        let text = format!("[Unit]\nStartLimitIntervalSec=0\n{text}");
+        std::fs::write(format!("{DIR}/{name}"), text).unwrap();
+        self.0.push(name.to_owned());
+    }
+}
+
+impl Drop for Units {
+    fn drop(&mut self) {
+        for name in &self.0 {
+            systemctl(&["disable", "--quiet", "--now", name]);
+            let _ = std::fs::remove_file(format!("{DIR}/{name}"));
+        }
+        systemctl(&["daemon-reload"]);
+    }
+}
+
+fn systemctl(args: &[&str]) -> bool {
+    std::process::Command::new("systemctl")
+        .args(args)
+        .status()
+        .unwrap()
+        .success()
+}
+
+/// The daemon's arrangement: one thread drives the runtime, others call.
+fn systemd() -> Systemd {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let handle = runtime.handle().clone();
+    std::thread::spawn(move || runtime.block_on(std::future::pending::<()>()));
+    Systemd::new(handle)
+}
+
+#[test]
+#[ignore = "changes units of the machine it runs on"]
+fn units_are_enabled_started_stopped_and_read() {
+    let services = systemd();
+    let mut units = Units(Vec::new());
+    let (socket, service) = ("nixctl-live.socket", "nixctl-live.service");
+    assert_eq!(services.state(service).unwrap().load, "not-found");
+    units.add(
+        socket,
+        "[Socket]\nListenStream=/run/nixctl-live\n[Install]\nWantedBy=sockets.target\n",
+    );
+    units.add(service, "[Service]\nExecStart=/bin/sleep 1000\n");
+    units.add(
+        "nixctl-bad.service",
+        "[Service]\nType=oneshot\nExecStart=/bin/false\n",
+    );
+    units.add(
+        "nixctl-slow.service",
+        "[Service]\nType=oneshot\nExecStart=/bin/sleep 5\n",
+    );
+
+    assert_eq!(services.state(socket).unwrap().file, "disabled");
+    for _ in 0..2 {
+        services.enable(socket).unwrap();
+    }
+    services.reload().unwrap();
+    assert!(services.state(socket).unwrap().is_enabled());
+    assert_eq!(services.state(service).unwrap().file, "static");
+
+    for _ in 0..2 {
+        services.start(socket, LONG).unwrap();
+        services.start(service, LONG).unwrap();
+    }
+    assert!(systemctl(&["is-active", "--quiet", socket, service]));
+    let state = services.state(service).unwrap();
+    assert!(state.is_active());
+    assert_eq!(state.fragment, format!("{DIR}/{service}"));
+    services.restart(service, LONG).unwrap();
+    services.stop(socket, LONG).unwrap();
+    assert!(
+        matches!(services.start(socket, LONG), Err(ServiceError::Job { .. })),
+        "a socket does not start behind its running service"
+    );
+    services.stop(service, LONG).unwrap();
+    services.start(socket, LONG).unwrap();
+
+    let failed = services.start("nixctl-bad.service", LONG);
+    assert!(matches!(&failed, Err(ServiceError::Job { result, .. }) if result == "failed"));
+    assert_eq!(
+        services.state("nixctl-bad.service").unwrap().active,
+        "failed"
+    );
+    services.reset_failed("nixctl-bad.service").unwrap();
+    assert_eq!(
+        services.state("nixctl-bad.service").unwrap().active,
+        "inactive"
+    );
+    let slow = services.start("nixctl-slow.service", Duration::from_millis(300));
+    assert!(
+        matches!(slow, Err(ServiceError::Deadline { .. })),
+        "{slow:?}"
+    );
+    services.stop("nixctl-slow.service", LONG).unwrap();
+
+    services.stop(socket, LONG).unwrap();
+    for unit in [socket, "nixctl-none.service"] {
+        services.disable(unit).unwrap();
+        services.stop(unit, LONG).unwrap();
+        services.reset_failed(unit).unwrap();
+    }
+    assert!(matches!(
+        services.enable("nixctl-none.service"),
+        Err(ServiceError::Refused { .. })
+    ));
+    assert!(services.start("nixctl-none.service", LONG).is_err());
+    drop(units);
+    services.reload().unwrap();
+    assert_eq!(services.state(socket).unwrap().load, "not-found");
+    for unit in [socket, service] {
+        services.stop(unit, LONG).unwrap();
+        services.disable(unit).unwrap();
+    }
+}
+
+#[test]
+#[ignore = "restarts the bus of the machine it runs on"]
+fn a_lost_bus_is_found_again() {
+    let services = systemd();
+    let mut units = Units(Vec::new());
+    let unit = "nixctl-live2.service";
+    units.add(unit, "[Service]\nExecStart=/bin/sleep 1000\n");
+    services.start(unit, LONG).unwrap();
+    // Many restarts in a row are an accident to systemd, but not here.
+    assert!(systemctl(&["reset-failed", "dbus.service", "dbus.socket"]));
+    assert!(systemctl(&["restart", "dbus.service"]));
+    assert!(services.state(unit).unwrap().is_active());
+    services.restart(unit, LONG).unwrap();
+    assert!(systemctl(&["stop", "dbus.socket", "dbus.service"]));
+    let without = services.state(unit);
+    assert!(systemctl(&["start", "dbus.socket"]));
+    assert!(
+        matches!(without, Err(ServiceError::Unreachable { .. })),
+        "{without:?}"
+    );
+    services.stop(unit, LONG).unwrap();
+    assert!(!services.state(unit).unwrap().is_active());
+}

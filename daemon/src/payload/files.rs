@@ -1,0 +1,180 @@
+//! Small pieces of file handling that only releases need.
+
+use std::io::Read;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use nix::libc::{O_CLOEXEC, O_NOFOLLOW, O_NONBLOCK};
+use sha2::{Digest, Sha256};
+
+use super::PayloadError;
+use crate::host::fs::Kind;
+use crate::host::{Fs, FsError};
+
+/// Time stamp of everything in a store.
+pub fn store_time() -> SystemTime {
+    UNIX_EPOCH + Duration::from_secs(1)
+}
+
+/// Makes a folder for root only, with its parents; leaves one that is there.
+///
+/// # Errors
+/// When it cannot be made.
+pub fn private_dir(fs: &Fs, path: &Path) -> Result<(), FsError> {
+    if fs
+        .meta(path)?
+        .is_some_and(|meta| meta.kind == Kind::Directory)
+    {
+        return Ok(());
+    }
+    if let Some(parent) = path
+        .parent()
+        .filter(|parent| fs.meta(parent).is_ok_and(|m| m.is_none()))
+    {
+        private_dir(fs, parent)?;
+    }
+    match fs.create_dir(path, 0o700) {
+        Err(error) if error.source.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        result => result,
+    }
+}
+
+/// Opens a regular file for reading, never through a link at the end of its path and never
+/// waiting for the other end of a pipe.
+///
+/// # Errors
+/// When it cannot be opened or is no regular file.
+pub fn open_regular(path: &Path) -> Result<std::fs::File, FsError> {
+    let fail = |source| FsError {
+        action: "open",
+        path: path.to_owned(),
+        source,
+    };
+    let file = std::fs::OpenOptions::new()
+        .read(true)
+        .custom_flags(O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK)
+        .open(path)
+        .map_err(fail)?;
+    if !file.metadata().map_err(fail)?.is_file() {
+        return Err(fail(std::io::Error::other("it is not a regular file")));
+    }
+    Ok(file)
+}
+
+/// SHA-256 of all that is left to read, in lower case hexadecimal; `each` is told the bytes of
+/// every piece and can end it.
+///
+/// # Errors
+/// When reading fails, or `each` does.
+pub fn hash_all(
+    reader: &mut impl Read,
+    path: &Path,
+    mut each: impl FnMut(&[u8]) -> Result<(), PayloadError>,
+) -> Result<String, PayloadError> {
+    let mut hasher = Sha256::new();
+    let mut buffer = vec![0; 1 << 20];
+    loop {
+        let count = match reader.read(&mut buffer) {
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+            result => result.map_err(|source| FsError {
+                action: "read",
+                path: path.to_owned(),
+                source,
+            })?,
+        };
+        if count == 0 {
+            return Ok(hex(&hasher.finalize()));
+        }
+        hasher.update(&buffer[..count]);
+        each(&buffer[..count])?;
+    }
+}
+
+/// Lower case hexadecimal.
+pub fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    bytes
+        .iter()
+        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
+}
+
+/// Whether it is a SHA-256 in lower case hexadecimal.
+pub fn is_sha256(text: &str) -> bool {
+    text.len() == 64 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+/// Whether something is mounted exactly at `path`, as the table of mounts says.
+pub fn is_mount_point(fs: &Fs, path: &Path) -> bool {
+    let real = fs.real(path);
+    if cfg!(target_os = "linux") {
+        let table = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+        return mounted_at(&table, &real);
+    }
+    let device = |path: &Path| fs.meta(path).ok().flatten().map(|meta| meta.device);
+    path.parent()
+        .is_some_and(|parent| device(parent) != device(path))
+}
+
+fn mounted_at(mountinfo: &str, path: &Path) -> bool {
+    mountinfo.lines().any(|line| {
+        line.split(' ')
+            .nth(4)
+            .is_some_and(|field| PathBuf::from(unescape(field)) == path)
+    })
+}
+
+/// The kernel writes space, tab, newline and backslash as three octal digits.
+fn unescape(field: &str) -> String {
+    ["\\040", "\\011", "\\012", "\\134"]
+        .iter()
+        .zip([" ", "\t", "\n", "\\"])
+        .fold(field.to_owned(), |text, (code, plain)| {
+            text.replace(code, plain)
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_of_mounts_is_read() {
+        let table = "36 25 0:32 / / rw - ext4 /dev/vda rw\n\
+                     40 36 0:33 / /nix rw,relatime shared:1 - btrfs /dev/vdb rw\n\
+                     41 36 0:33 /x /mnt/a\\040b rw - ext4 /dev/vdb rw\n";
+        assert!(mounted_at(table, Path::new("/nix")));
+        assert!(mounted_at(table, Path::new("/mnt/a b")));
+        assert!(!mounted_at(table, Path::new("/nix/store")));
+        assert!(!mounted_at(table, Path::new("/ni")));
+    }
+
+    #[test]
+    fn only_regular_files_are_opened() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("link");
+        std::os::unix::fs::symlink("/etc/passwd", &path).unwrap();
+        assert!(open_regular(&path).is_err());
+        assert!(open_regular(dir.path()).is_err());
+        let pipe = dir.path().join("pipe");
+        nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        assert!(open_regular(&pipe).is_err());
+    }
+
+    #[test]
+    fn hashes_are_known() {
+        let mut seen = 0;
+        let hash = hash_all(&mut &b"abc"[..], Path::new("x"), |bytes| {
+            seen += bytes.len();
+            Ok(())
+        });
+        assert_eq!(
+            hash.unwrap(),
+            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+        );
+        assert_eq!(seen, 3);
+    }
+}

@@ -1,0 +1,341 @@
+//! A marked block at the beginning of somebody else's file.
+//!
+//! The text begins and ends with the lines that all known installers of Nix use (`# Nix`,
+//! `# End Nix`), so that they recognise ours and we recognise theirs. A file that is a symbolic
+//! link belongs to somebody else (nix-darwin, NixOS) and is left alone.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::file::SavedFile;
+use super::saved::{Seen, foreign, look, mismatch};
+use super::{Context, Description, Presence, Result, Undo, Undone};
+use crate::host::Host;
+
+/// First and last line of a block, of ours and of every other installer's.
+const BEGIN: &[u8] = b"# Nix";
+const END: &[u8] = b"# End Nix";
+
+/// Mode of a file that we make.
+const MODE: u32 = 0o644;
+
+/// A block of lines in a file that is not ours.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Block {
+    /// Absolute path of the file.
+    pub path: PathBuf,
+    /// The whole block, markers and surrounding blank lines included, as it stands in the file.
+    pub text: String,
+    /// Whether the file is made (mode 0644, root) when it is not there.
+    pub create: bool,
+}
+
+impl Block {
+    /// What it is, for people.
+    pub fn describe(&self) -> Description {
+        let mut details: Vec<String> = self.text.lines().map(str::to_owned).collect();
+        details.push("a file that is a symbolic link is left alone".to_owned());
+        Description {
+            id: self.id(),
+            summary: format!("add a block to {}", self.path.display()),
+            details,
+        }
+    }
+
+    /// Whether it is on the machine as it should be. A link, and a file that is not there and
+    /// would not be made, are as they should be.
+    pub fn probe(&self, host: &Host) -> Result<Presence> {
+        let seen = look(host, &self.path)?;
+        Ok(match &seen {
+            Seen::Nothing if self.create => Presence::Absent,
+            Seen::Nothing | Seen::Saved(SavedFile::Link { .. }) => Presence::Present,
+            Seen::Saved(SavedFile::Regular { content, .. }) => {
+                if find(content, self.text.as_bytes()).is_some() {
+                    Presence::Present
+                } else if self.is_in_conflict_with(content) {
+                    Presence::Foreign(format!(
+                        "{} has a block `# Nix` with other content",
+                        self.path.display()
+                    ))
+                } else {
+                    Presence::Absent
+                }
+            }
+            _ => Presence::Foreign(format!("{} is {}", self.path.display(), seen.words())),
+        })
+    }
+
+    /// Reads what undoing will need.
+    pub fn prepare(&self, host: &Host) -> Result<Undo> {
+        match self.probe(host)? {
+            Presence::Present => Ok(Undo::Nothing),
+            Presence::Drifted(seen) | Presence::Foreign(seen) => Err(foreign(self.id(), seen)),
+            Presence::Absent => match look(host, &self.path)? {
+                Seen::Nothing => Ok(Undo::Created),
+                Seen::Saved(saved) => Ok(Undo::File(saved)),
+                seen => Err(foreign(self.id(), seen.words())),
+            },
+        }
+    }
+
+    /// Makes it so.
+    pub fn apply(&self, context: &Context<'_>, undo: &Undo) -> Result<()> {
+        let host = context.host;
+        match look(host, &self.path)? {
+            Seen::Saved(SavedFile::Link { .. }) => {
+                let path = self.path.display();
+                context
+                    .progress
+                    .note(&format!("{path} is a symbolic link and was left alone"));
+            }
+            // It was right before, so undoing would not take away what is added now.
+            _ if *undo == Undo::Nothing => {}
+            Seen::Nothing if self.create => {
+                host.fs
+                    .write(&self.path, self.text.as_bytes(), MODE, None)?;
+            }
+            Seen::Nothing => {}
+            Seen::Saved(SavedFile::Regular {
+                content,
+                mode,
+                uid,
+                gid,
+            }) => {
+                if find(&content, self.text.as_bytes()).is_none() {
+                    if self.is_in_conflict_with(&content) {
+                        return Err(foreign(self.id(), "a block with other content"));
+                    }
+                    let whole = [self.text.as_bytes(), &content].concat();
+                    host.fs.write(&self.path, &whole, mode, Some((uid, gid)))?;
+                }
+            }
+            seen => return Err(foreign(self.id(), seen.words())),
+        }
+        Ok(())
+    }
+
+    /// Takes it back to what it was: exactly the block goes, wherever it stands by now.
+    pub fn undo(&self, context: &Context<'_>, undo: &Undo) -> Result<Undone> {
+        let created = match undo {
+            Undo::Nothing => return Ok(Undone::Clean),
+            Undo::Created => true,
+            Undo::File(_) => false,
+            _ => return Err(mismatch(self.id())),
+        };
+        let host = context.host;
+        let path = self.path.display();
+        let Seen::Saved(SavedFile::Regular {
+            content,
+            mode,
+            uid,
+            gid,
+        }) = look(host, &self.path)?
+        else {
+            return Ok(Undone::Clean);
+        };
+        let Some(rest) = without(&content, self.text.as_bytes()) else {
+            return Ok(if self.is_in_conflict_with(&content) {
+                Undone::Kept(format!(
+                    "{path}: the block in it was changed after the install, it stays"
+                ))
+            } else if created {
+                Undone::Kept(format!(
+                    "{path}: it was changed after the install, it stays"
+                ))
+            } else {
+                Undone::Clean
+            });
+        };
+        if created && rest.is_empty() {
+            host.fs.remove_file(&self.path)?;
+            return Ok(Undone::Clean);
+        }
+        host.fs.write(&self.path, &rest, mode, Some((uid, gid)))?;
+        Ok(if created {
+            Undone::Kept(format!(
+                "{path}: lines were added after the install, they stay"
+            ))
+        } else {
+            Undone::Clean
+        })
+    }
+
+    /// A block without the common markers stands beside one of another installer: it is another
+    /// thing, with a name of its own.
+    fn id(&self) -> String {
+        let beside = if has_marked_block(self.text.as_bytes()) {
+            ""
+        } else {
+            "#own"
+        };
+        format!("block:{}{beside}", self.path.display())
+    }
+
+    /// Whether the file has a block between the same markers that says something else.
+    fn is_in_conflict_with(&self, content: &[u8]) -> bool {
+        has_marked_block(self.text.as_bytes()) && has_marked_block(content)
+    }
+}
+
+fn find(content: &[u8], text: &[u8]) -> Option<usize> {
+    content
+        .windows(text.len().max(1))
+        .position(|window| window == text)
+}
+
+/// The content without the first occurrence of the text.
+fn without(content: &[u8], text: &[u8]) -> Option<Vec<u8>> {
+    let (before, rest) = content.split_at_checked(find(content, text)?)?;
+    Some([before, rest.get(text.len()..)?].concat())
+}
+
+/// Whether there is a block between the markers, whatever it says.
+fn has_marked_block(content: &[u8]) -> bool {
+    let mut lines = content.split(|&byte| byte == b'\n').map(<[u8]>::trim_ascii);
+    lines.any(|line| line == BEGIN) && lines.any(|line| line == END)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::resource::Resource;
+    use crate::resource::testing::{Machine, check_laws, make, undone};
+
+    const PATH: &str = "/etc/bashrc";
+    const TEXT: &str = "\n# Nix\nif [ -e /nix/x ]; then\n  . /nix/x\nfi\n# End Nix\n\n";
+
+    fn block(create: bool) -> Resource {
+        Resource::Block(Block {
+            path: PATH.into(),
+            text: TEXT.to_owned(),
+            create,
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn laws_hold_for_any_file(
+            content in prop_oneof![
+                any::<Vec<u8>>(),
+                "(\n|# Nix\n|fi\n|x|\r\n| ){0,8}".prop_map(String::into_bytes),
+            ],
+            mode in 0o400u32..0o777,
+            create: bool,
+        ) {
+            let machine = Machine::new();
+            machine.put(PATH, content);
+            machine.chmod(PATH, mode);
+            check_laws(&machine, &block(create));
+        }
+    }
+
+    #[test]
+    fn laws() {
+        check_laws(&Machine::new(), &block(true));
+        check_laws(&Machine::new(), &block(false));
+        let there = Machine::new();
+        there.put(PATH, format!("first\n{TEXT}last"));
+        check_laws(&there, &block(true));
+    }
+
+    #[test]
+    fn a_block_without_the_common_markers_stands_beside_another() {
+        let own = Resource::Block(Block {
+            path: PATH.into(),
+            text: "# nixctl\n. /x\n# End nixctl\n\n".to_owned(),
+            create: true,
+        });
+        let machine = Machine::new();
+        machine.put(PATH, format!("first\n{TEXT}last"));
+        check_laws(&machine, &own);
+        let undo = make(&machine, &own).unwrap();
+        assert!(machine.text(PATH).unwrap().starts_with("# nixctl\n"));
+        assert_ne!(own.describe().id, block(true).describe().id);
+        assert_eq!(undone(&machine, &own, &undo), None);
+        assert_eq!(machine.text(PATH).unwrap(), format!("first\n{TEXT}last"));
+    }
+
+    #[test]
+    fn it_stands_at_the_beginning_and_the_rest_is_kept() {
+        let machine = Machine::new();
+        machine.put(PATH, "echo hi");
+        let undo = make(&machine, &block(true)).unwrap();
+        assert_eq!(machine.text(PATH).unwrap(), format!("{TEXT}echo hi"));
+        machine.put(PATH, format!("# mine\n{TEXT}echo ho\n"));
+        assert_eq!(undone(&machine, &block(true), &undo), None);
+        assert_eq!(machine.text(PATH).unwrap(), "# mine\necho ho\n");
+    }
+
+    #[test]
+    fn a_link_is_left_alone_and_said_so() {
+        let machine = Machine::new();
+        machine.put("/etc/static", "theirs");
+        std::os::unix::fs::symlink("static", machine.path(PATH)).unwrap();
+        check_laws(&machine, &block(true));
+        assert_eq!(machine.text("/etc/static").unwrap(), "theirs");
+        let notes = machine.notes.0.lock().unwrap();
+        assert_eq!(
+            notes[0],
+            "/etc/bashrc is a symbolic link and was left alone"
+        );
+    }
+
+    #[test]
+    fn edits_inside_the_block_stay() {
+        let machine = Machine::new();
+        machine.put(PATH, "x\n");
+        let undo = make(&machine, &block(true)).unwrap();
+        let edited = machine
+            .text(PATH)
+            .unwrap()
+            .replace("fi\n", "  echo hi\nfi\n");
+        machine.put(PATH, &edited);
+        assert!(matches!(
+            block(true).probe(&machine.host).unwrap(),
+            Presence::Foreign(_)
+        ));
+        assert!(
+            block(true).apply(&machine.context(), &undo).is_err(),
+            "no second block"
+        );
+        let kept = undone(&machine, &block(true), &undo).unwrap();
+        assert!(kept.contains("the block in it was changed"), "{kept}");
+        assert_eq!(machine.text(PATH).unwrap(), edited);
+    }
+
+    #[test]
+    fn a_file_of_ours_with_lines_of_a_user_stays() {
+        let machine = Machine::new();
+        let undo = make(&machine, &block(true)).unwrap();
+        machine.put(PATH, format!("{TEXT}alias x=y\n"));
+        assert!(
+            undone(&machine, &block(true), &undo)
+                .unwrap()
+                .contains("they stay")
+        );
+        assert_eq!(machine.text(PATH).unwrap(), "alias x=y\n");
+    }
+
+    #[test]
+    fn a_block_the_user_removed_is_clean() {
+        let machine = Machine::new();
+        machine.put(PATH, "x\n");
+        let undo = make(&machine, &block(true)).unwrap();
+        machine.put(PATH, "x\n");
+        assert_eq!(undone(&machine, &block(true), &undo), None);
+        std::fs::remove_file(machine.path(PATH)).unwrap();
+        assert_eq!(undone(&machine, &block(true), &undo), None);
+    }
+
+    #[test]
+    fn the_block_of_another_installer_is_in_the_way() {
+        let machine = Machine::new();
+        machine.put(PATH, "\n# Nix\n. /old\n# End Nix\n");
+        assert!(block(true).prepare(&machine.host).is_err());
+    }
+}

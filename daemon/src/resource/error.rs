@@ -1,0 +1,120 @@
+//! Why a resource could not be read, made or taken away.
+
+use nixctl_proto::{Code, Failure};
+
+use crate::host::accounts::AccountsError;
+use crate::host::{ExecError, FsError, ServiceError};
+use crate::payload::PayloadError;
+
+/// Why a resource could not be read, made or taken away.
+#[derive(Debug, thiserror::Error)]
+pub enum ResourceError {
+    /// A file.
+    #[error(transparent)]
+    Fs(#[from] FsError),
+    /// A command.
+    #[error(transparent)]
+    Exec(#[from] ExecError),
+    /// A unit.
+    #[error(transparent)]
+    Service(#[from] ServiceError),
+    /// A download or an archive.
+    #[error(transparent)]
+    Payload(#[from] PayloadError),
+    /// Read back and not as it should be.
+    #[error("cannot confirm {id}: {seen}")]
+    Drifted {
+        /// Resource.
+        id: String,
+        /// What was seen, and what was expected.
+        seen: String,
+    },
+    /// Something that is not ours is in the place.
+    #[error("cannot take the place of {id}: {seen}")]
+    Foreign {
+        /// Resource.
+        id: String,
+        /// What is there.
+        seen: String,
+    },
+    /// A tool is missing.
+    #[error("cannot {what}: none of {tools} is installed")]
+    MissingTool {
+        /// What was to be done.
+        what: String,
+        /// The tools that could have done it.
+        tools: String,
+    },
+    /// Nix was installed and does not work.
+    #[error("cannot {what}: {why}")]
+    SelfTest {
+        /// What was tried, and as whom.
+        what: String,
+        /// What came of it, with the end of the output.
+        why: String,
+    },
+    /// The work was asked to stop.
+    #[error("cannot finish {id}: it was asked to stop")]
+    Stopped {
+        /// Resource.
+        id: String,
+    },
+}
+
+impl ResourceError {
+    /// Whether the work ended because it was asked to.
+    pub fn is_stopped(&self) -> bool {
+        match self {
+            ResourceError::Stopped { .. } | ResourceError::Exec(ExecError::Stopped { .. }) => true,
+            ResourceError::Fs(error) => error.is_stopped(),
+            ResourceError::Payload(error) => error.is_stopped(),
+            _ => false,
+        }
+    }
+
+    /// The error for people, with its code.
+    pub fn failure(&self) -> Failure {
+        if let ResourceError::Payload(error) = self {
+            return error.failure();
+        }
+        let code = match self {
+            ResourceError::Fs(error) if error.is_stopped() => Code::Cancelled,
+            ResourceError::Fs(error) => fs_code(&error.source),
+            ResourceError::Exec(ExecError::Missing { .. }) | ResourceError::MissingTool { .. } => {
+                Code::MissingTool
+            }
+            ResourceError::Exec(ExecError::Deadline { .. })
+            | ResourceError::Service(ServiceError::Deadline { .. }) => Code::Timeout,
+            ResourceError::Exec(ExecError::Stopped { .. }) | ResourceError::Stopped { .. } => {
+                Code::Cancelled
+            }
+            ResourceError::Exec(ExecError::Start { .. } | ExecError::Failed { .. }) => {
+                Code::CommandFailed
+            }
+            ResourceError::Service(_) => Code::ServiceFailed,
+            ResourceError::Payload(error) => error.code(),
+            ResourceError::SelfTest { .. } => Code::SelfTestFailed,
+            ResourceError::Drifted { .. } => Code::Drifted,
+            ResourceError::Foreign { .. } => Code::Leftovers,
+        };
+        Failure::from_error(code, self)
+    }
+}
+
+impl From<AccountsError> for ResourceError {
+    fn from(error: AccountsError) -> Self {
+        match error {
+            AccountsError::Fs(error) => error.into(),
+            AccountsError::Exec(error) => error.into(),
+        }
+    }
+}
+
+/// Code for an error of the operating system on a file.
+pub fn fs_code(error: &std::io::Error) -> Code {
+    match error.kind() {
+        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => Code::DiskFull,
+        std::io::ErrorKind::ReadOnlyFilesystem => Code::ReadOnly,
+        _ => Code::FileFailed,
+    }
+}

@@ -1,0 +1,112 @@
+//! What several resources share: looking at a path, putting back what was there, and the words
+//! for what is left alone.
+
+use std::path::Path;
+
+use super::file::SavedFile;
+use super::{ResourceError, Result, Undone};
+use crate::host::Host;
+use crate::host::fs::Kind;
+
+/// Bytes of a file that are read, or kept to be put back.
+pub(super) const LIMIT: u64 = 16 << 20;
+
+/// What is at a path, links not followed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Seen {
+    /// Nothing.
+    Nothing,
+    /// Something that can be put back.
+    Saved(SavedFile),
+    /// Something else, in words.
+    Other(&'static str),
+}
+
+/// Looks at a path.
+pub(super) fn look(host: &Host, path: &Path) -> Result<Seen> {
+    let Some(meta) = host.fs.meta(path)? else {
+        return Ok(Seen::Nothing);
+    };
+    let (mode, uid, gid) = (meta.mode, meta.uid, meta.gid);
+    Ok(match meta.kind {
+        Kind::File if meta.size > LIMIT => Seen::Other("a large file"),
+        Kind::File => match host.fs.read(path, LIMIT)? {
+            Some(content) => Seen::Saved(SavedFile::Regular {
+                content,
+                mode,
+                uid,
+                gid,
+            }),
+            None => Seen::Nothing,
+        },
+        Kind::Link => match host.fs.read_link(path)? {
+            Some(target) => Seen::Saved(SavedFile::Link { target }),
+            None => Seen::Nothing,
+        },
+        Kind::Directory => Seen::Saved(SavedFile::Directory { mode, uid, gid }),
+        Kind::Other => Seen::Other("a device, socket or pipe"),
+    })
+}
+
+/// Puts back what was at a path in the place of a file, a link or nothing. Idempotent.
+pub(super) fn put_back(host: &Host, path: &Path, saved: &SavedFile) -> Result<()> {
+    match saved {
+        SavedFile::Regular {
+            content,
+            mode,
+            uid,
+            gid,
+        } => {
+            host.fs.write(path, content, *mode, Some((*uid, *gid)))?;
+        }
+        SavedFile::Link { target } => {
+            host.fs.remove_file(path)?;
+            host.fs.symlink(target, path)?;
+        }
+        SavedFile::Directory { mode, uid, gid } => {
+            host.fs.set_owner(path, *uid, *gid)?;
+            host.fs.set_mode(path, *mode)?;
+        }
+    }
+    Ok(())
+}
+
+impl Seen {
+    /// What is there, in words.
+    pub(super) fn words(&self) -> &'static str {
+        match self {
+            Seen::Nothing => "nothing",
+            Seen::Saved(SavedFile::Regular { .. }) => "a file with other content",
+            Seen::Saved(SavedFile::Link { .. }) => "a symbolic link",
+            Seen::Saved(SavedFile::Directory { .. }) => "a directory",
+            Seen::Other(words) => words,
+        }
+    }
+}
+
+/// Something that is not ours is in the place.
+pub(super) fn foreign(id: String, seen: impl Into<String>) -> ResourceError {
+    ResourceError::Foreign {
+        id,
+        seen: seen.into(),
+    }
+}
+
+/// The journal has undo data of another kind of resource: a bug of ours.
+pub(super) fn mismatch(id: String) -> ResourceError {
+    let seen = "internal error: the undo data is of another kind of resource".to_owned();
+    ResourceError::Drifted { id, seen }
+}
+
+/// It stays because a user changed it.
+pub(super) fn kept_changed(path: &Path) -> Undone {
+    Undone::Kept(format!(
+        "{}: it was changed after the install, it stays",
+        path.display()
+    ))
+}
+
+/// Mode and owner in words.
+pub(super) fn rights(mode: u32, uid: u32, gid: u32) -> String {
+    format!("mode {mode:04o}, owner {uid}:{gid}")
+}

@@ -1,0 +1,180 @@
+//! `org.nixctl1.Manager`: asks for operations and says how the machine is.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use nixctl_proto::OperationId;
+use nixctl_proto::status::Status;
+use zbus::message::Header;
+use zbus::zvariant::{ObjectPath, OwnedObjectPath, Value};
+use zbus::{Connection, fdo, interface};
+
+use super::objects::publish_one;
+use super::options::{self, Options};
+use super::{BusError, caller};
+use crate::serve::Service;
+
+/// The manager object.
+#[derive(Debug)]
+pub struct Manager {
+    service: Arc<Service>,
+}
+
+impl Manager {
+    /// The manager of a service.
+    pub fn new(service: Arc<Service>) -> Self {
+        Manager { service }
+    }
+
+    async fn status(&self) -> Result<Status, BusError> {
+        Ok(self.service.status().await?)
+    }
+}
+
+/// Dictionary of a line of a table.
+type Row = HashMap<&'static str, Value<'static>>;
+
+#[interface(name = "org.nixctl1.Manager", introspection_docs = false)]
+impl Manager {
+    #[zbus(out_args("operation"))]
+    async fn install(
+        &self,
+        options: Options,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+    ) -> Result<OwnedObjectPath, BusError> {
+        let (request, options) = options::install(options)?;
+        let caller = caller(connection, &header).await?;
+        let id = self.service.submit(&caller, request, options).await?;
+        publish_one(connection, &self.service, &id, true).await;
+        path_of(&id)
+    }
+
+    #[zbus(out_args("operation"))]
+    async fn uninstall(
+        &self,
+        options: Options,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+    ) -> Result<OwnedObjectPath, BusError> {
+        let (request, options) = options::uninstall(options)?;
+        let caller = caller(connection, &header).await?;
+        let id = self.service.submit(&caller, request, options).await?;
+        publish_one(connection, &self.service, &id, true).await;
+        path_of(&id)
+    }
+
+    #[zbus(out_args("plan"))]
+    async fn plan(
+        &self,
+        kind: String,
+        argument: String,
+        options: Options,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+    ) -> Result<String, BusError> {
+        let request = options::plan(&kind, &argument, options)?;
+        let caller = caller(connection, &header).await?;
+        let plan = self.service.plan(&caller, request).await?;
+        serde_json::to_string(&plan).map_err(|error| {
+            let text = format!("internal error: the plan is not JSON: {error}");
+            nixctl_proto::Failure::new(nixctl_proto::Code::Internal, text).into()
+        })
+    }
+
+    #[zbus(out_args("operations"))]
+    async fn list_operations(&self, limit: u32) -> Result<Vec<OwnedObjectPath>, BusError> {
+        let views = self.service.list(limit).await?;
+        views.iter().map(|view| path_of(&view.id)).collect()
+    }
+
+    async fn configure(
+        &self,
+        key: String,
+        value: String,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+    ) -> Result<(), BusError> {
+        let caller = caller(connection, &header).await?;
+        Ok(self.service.configure(&caller, key, value).await?)
+    }
+
+    #[zbus(out_args("settings"))]
+    async fn settings(&self) -> Result<Vec<Row>, BusError> {
+        let views = self.service.settings().await?;
+        let row = |view: nixctl_proto::settings::SettingView| {
+            HashMap::from([
+                ("key", Value::from(view.key)),
+                ("value", Value::from(view.value)),
+                ("file", Value::from(view.file)),
+            ])
+        };
+        Ok(views.into_iter().map(row).collect())
+    }
+
+    #[zbus(property(emits_changed_signal = "const"))]
+    async fn version(&self) -> String {
+        nixctl_proto::VERSION.to_owned()
+    }
+
+    #[zbus(property)]
+    async fn health(&self) -> fdo::Result<String> {
+        Ok(self.status().await?.health.as_str().to_owned())
+    }
+
+    #[zbus(property)]
+    async fn health_reason(&self) -> fdo::Result<String> {
+        Ok(self.status().await?.health_reason)
+    }
+
+    #[zbus(property)]
+    async fn queued(&self) -> fdo::Result<u32> {
+        Ok(self.status().await?.queued)
+    }
+
+    #[zbus(property)]
+    async fn converged(&self) -> fdo::Result<f64> {
+        Ok(self.status().await?.converged)
+    }
+
+    #[zbus(property)]
+    async fn active_operation(&self) -> fdo::Result<OwnedObjectPath> {
+        Ok(active_path(&self.status().await?))
+    }
+
+    #[zbus(property)]
+    async fn nix_version(&self) -> fdo::Result<String> {
+        Ok(self.status().await?.nix_version)
+    }
+}
+
+/// The properties of the manager that change.
+pub fn properties(status: &Status) -> Vec<(&'static str, Value<'static>)> {
+    vec![
+        ("Health", Value::from(status.health.as_str())),
+        ("HealthReason", Value::from(status.health_reason.clone())),
+        ("Queued", Value::from(status.queued)),
+        ("Converged", Value::from(status.converged)),
+        (
+            "ActiveOperation",
+            Value::from(active_path(status).into_inner()),
+        ),
+        ("NixVersion", Value::from(status.nix_version.clone())),
+    ]
+}
+
+/// The operation at work, `/` when there is none.
+fn active_path(status: &Status) -> OwnedObjectPath {
+    let root = || ObjectPath::from_static_str_unchecked("/").into();
+    match &status.active {
+        Some(view) => path_of(&view.id).unwrap_or_else(|_| root()),
+        None => root(),
+    }
+}
+
+fn path_of(id: &OperationId) -> Result<OwnedObjectPath, BusError> {
+    OwnedObjectPath::try_from(id.object_path()).map_err(|error| {
+        let text = format!("internal error: an operation has no path: {error}");
+        nixctl_proto::Failure::new(nixctl_proto::Code::Internal, text).into()
+    })
+}

@@ -1,0 +1,223 @@
+//! The `a{sv}` at the end of each method, as a typed request.
+//!
+//! An option that is not known or of another type is refused by name: a caller must never believe
+//! that a safety option was understood when it was not.
+
+use std::collections::HashMap;
+
+use nixctl_proto::request::{InstallRequest, OperationRequest, RequestOptions, UninstallRequest};
+use nixctl_proto::{Code, Failure};
+use zbus::zvariant::{OwnedValue, Value};
+
+use crate::serve::request::invalid;
+
+/// Options as they come from the bus; each is taken out when it is understood.
+pub type Options = HashMap<String, OwnedValue>;
+
+/// The request and options of `Install`.
+pub fn install(mut options: Options) -> Result<(OperationRequest, RequestOptions), Failure> {
+    let request = InstallRequest {
+        version: text(&mut options, "version")?,
+        source: text(&mut options, "source")?,
+        sha256: text(&mut options, "sha256")?,
+        adopt: flag(&mut options, "adopt")?,
+        single_user: flag(&mut options, "single-user")?,
+    };
+    Ok((OperationRequest::Install(request), common(options)?))
+}
+
+/// The request and options of `Uninstall`.
+pub fn uninstall(mut options: Options) -> Result<(OperationRequest, RequestOptions), Failure> {
+    let request = UninstallRequest {
+        keep_store: flag(&mut options, "keep-store")?,
+    };
+    Ok((OperationRequest::Uninstall(request), common(options)?))
+}
+
+/// The request that `Plan` is about. The argument is what is most often said: for an install its
+/// version or source.
+pub fn plan(kind: &str, argument: &str, mut options: Options) -> Result<OperationRequest, Failure> {
+    match kind {
+        "install" => {
+            if !argument.is_empty() {
+                let name = if argument.contains('/') {
+                    "source"
+                } else {
+                    "version"
+                };
+                let value = Value::from(argument);
+                let owned = OwnedValue::try_from(value).map_err(|e| wrong_type(name, &e))?;
+                if options.insert(name.to_owned(), owned).is_some() {
+                    return Err(invalid(name, argument, "it is given as an option too"));
+                }
+            }
+            Ok(install(options)?.0)
+        }
+        "uninstall" if argument.is_empty() => Ok(uninstall(options)?.0),
+        "uninstall" => Err(invalid("argument", argument, "an uninstall has none")),
+        _ => Err(invalid("kind", kind, "the kinds are install and uninstall")),
+    }
+}
+
+/// The options that every method takes, and no others left.
+fn common(mut options: Options) -> Result<RequestOptions, Failure> {
+    let common = RequestOptions {
+        dry_run: flag(&mut options, "dry-run")?,
+        request_id: text(&mut options, "request-id")?,
+        expected_current: text(&mut options, "expected-current")?,
+        deadline: number(&mut options, "deadline")?,
+        reason: text(&mut options, "reason")?,
+    };
+    match options.into_keys().min() {
+        None => Ok(common),
+        Some(name) => {
+            let name: String = name.chars().filter(|c| !c.is_control()).take(80).collect();
+            let text = format!("cannot use the option `{name}`: it is not known");
+            Err(Failure::new(Code::UnknownOption, text))
+        }
+    }
+}
+
+fn text(options: &mut Options, name: &str) -> Result<Option<String>, Failure> {
+    take(options, name)
+}
+
+fn number(options: &mut Options, name: &str) -> Result<Option<u64>, Failure> {
+    take(options, name)
+}
+
+fn flag(options: &mut Options, name: &str) -> Result<bool, Failure> {
+    Ok(take(options, name)?.unwrap_or(false))
+}
+
+fn take<T>(options: &mut Options, name: &str) -> Result<Option<T>, Failure>
+where
+    T: TryFrom<OwnedValue, Error = zbus::zvariant::Error>,
+{
+    match options.remove(name) {
+        Some(value) => T::try_from(value)
+            .map(Some)
+            .map_err(|error| wrong_type(name, &error)),
+        None => Ok(None),
+    }
+}
+
+fn wrong_type(name: &str, error: &zbus::zvariant::Error) -> Failure {
+    let text = format!("cannot use the option `{name}`: it has the wrong type ({error})");
+    Failure::new(Code::InvalidArgument, text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(list: &[(&str, Value<'_>)]) -> Options {
+        list.iter()
+            .map(|(k, v)| ((*k).to_owned(), OwnedValue::try_from(v).unwrap()))
+            .collect()
+    }
+
+    #[test]
+    fn every_option_arrives_in_its_place() {
+        let (request, common) = install(options(&[
+            ("version", "2.34.8".into()),
+            ("source", "/x".into()),
+            ("sha256", "ab".into()),
+            ("adopt", true.into()),
+            ("single-user", true.into()),
+            ("dry-run", true.into()),
+            ("request-id", "r".into()),
+            ("expected-current", "".into()),
+            ("deadline", 60u64.into()),
+            ("reason", "why".into()),
+        ]))
+        .unwrap();
+        let expected = InstallRequest {
+            version: Some("2.34.8".to_owned()),
+            source: Some("/x".to_owned()),
+            sha256: Some("ab".to_owned()),
+            adopt: true,
+            single_user: true,
+        };
+        assert_eq!(request, OperationRequest::Install(expected));
+        let expected = RequestOptions {
+            dry_run: true,
+            request_id: Some("r".to_owned()),
+            expected_current: Some(String::new()),
+            deadline: Some(60),
+            reason: Some("why".to_owned()),
+        };
+        assert_eq!(common, expected);
+        let (request, _) = uninstall(options(&[("keep-store", true.into())])).unwrap();
+        let expected = UninstallRequest { keep_store: true };
+        assert_eq!(request, OperationRequest::Uninstall(expected));
+        assert_eq!(
+            install(Options::new()).unwrap().1,
+            RequestOptions::default()
+        );
+    }
+
+    #[test]
+    fn unknown_options_and_wrong_types_are_named() {
+        for (result, code, name) in [
+            (
+                install(options(&[("dry_run", true.into())])),
+                Code::UnknownOption,
+                "`dry_run`",
+            ),
+            (
+                install(options(&[("keep-store", true.into())])),
+                Code::UnknownOption,
+                "`keep-store`",
+            ),
+            (
+                uninstall(options(&[("source", "/x".into())])),
+                Code::UnknownOption,
+                "`source`",
+            ),
+            (
+                install(options(&[("adopt", "yes".into())])),
+                Code::InvalidArgument,
+                "`adopt`",
+            ),
+            (
+                install(options(&[("deadline", 60u32.into())])),
+                Code::InvalidArgument,
+                "`deadline`",
+            ),
+            (
+                install(options(&[("source", 1u8.into())])),
+                Code::InvalidArgument,
+                "`source`",
+            ),
+        ] {
+            let failure = result.unwrap_err();
+            assert_eq!(failure.code, code);
+            assert!(failure.message.contains(name), "{}", failure.message);
+        }
+    }
+
+    #[test]
+    fn plans_take_their_argument() {
+        let source = |request| match request {
+            OperationRequest::Install(install) => (install.version, install.source),
+            other => panic!("{other:?}"),
+        };
+        let none = Options::new;
+        assert_eq!(source(plan("install", "", none()).unwrap()), (None, None));
+        let version = Some("2.26.3".to_owned());
+        assert_eq!(
+            source(plan("install", "2.26.3", none()).unwrap()),
+            (version, None)
+        );
+        let path = Some("/srv/x".to_owned());
+        assert_eq!(
+            source(plan("install", "/srv/x", none()).unwrap()),
+            (None, path)
+        );
+        assert!(plan("uninstall", "", none()).is_ok());
+        assert!(plan("uninstall", "x", none()).is_err());
+        assert!(plan("explode", "", none()).is_err());
+        assert!(plan("install", "/a", options(&[("source", "/b".into())])).is_err());
+    }
+}

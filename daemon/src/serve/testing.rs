@@ -1,0 +1,280 @@
+//! A backend in memory for the tests of this room.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use nixctl_proto::operation::{JournalLine, OperationState};
+use nixctl_proto::plan::Plan;
+use nixctl_proto::request::{InstallRequest, OperationRequest, RequestOptions};
+use nixctl_proto::settings::SettingView;
+use nixctl_proto::status::{Health, Status};
+use nixctl_proto::{Code, Failure, OperationId, OperationView};
+use tokio::sync::{broadcast, watch};
+
+use super::{Backend, Change};
+
+#[derive(Debug)]
+struct Entry {
+    request: OperationRequest,
+    last: OperationView,
+    sender: Option<watch::Sender<OperationView>>,
+}
+
+/// Operations that go on only when a test says so.
+#[derive(Debug)]
+pub struct FakeBackend {
+    operations: Mutex<BTreeMap<OperationId, Entry>>,
+    changes: broadcast::Sender<Change>,
+    next: AtomicU32,
+    trusts_left: AtomicUsize,
+    /// Keys and values that were configured.
+    pub configured: Mutex<Vec<(String, String)>>,
+    /// How often settings were read again.
+    pub reloads: AtomicU32,
+    /// Whether it was asked to stop.
+    pub stopped: AtomicBool,
+    /// Whether it shows no life.
+    pub dead: AtomicBool,
+}
+
+impl FakeBackend {
+    /// An empty one.
+    pub fn new() -> Arc<Self> {
+        Arc::new(FakeBackend {
+            operations: Mutex::default(),
+            changes: broadcast::channel(64).0,
+            next: AtomicU32::new(1),
+            trusts_left: AtomicUsize::new(usize::MAX),
+            configured: Mutex::default(),
+            reloads: AtomicU32::new(0),
+            stopped: AtomicBool::new(false),
+            dead: AtomicBool::new(false),
+        })
+    }
+
+    /// Sources are trusted this many more times.
+    pub fn distrust_after(&self, times: usize) {
+        self.trusts_left.store(times, Ordering::SeqCst);
+    }
+
+    /// Changes an operation as the engine would; a final state ends its watch.
+    pub fn advance(&self, id: &OperationId, change: impl FnOnce(&mut OperationView)) {
+        let mut operations = self.operations.lock().unwrap();
+        let entry = operations.get_mut(id).unwrap();
+        change(&mut entry.last);
+        if let Some(sender) = &entry.sender {
+            sender.send_replace(entry.last.clone());
+        }
+        if entry.last.state.is_final() {
+            entry.sender = None;
+        }
+        let _ = self.changes.send(Change::Status);
+    }
+
+    /// Forgets an operation.
+    pub fn forget(&self, id: &OperationId) {
+        self.operations.lock().unwrap().remove(id);
+        let _ = self.changes.send(Change::OperationRemoved(id.clone()));
+    }
+
+    /// How many receivers watch an operation.
+    pub fn watchers(&self, id: &OperationId) -> usize {
+        let operations = self.operations.lock().unwrap();
+        operations[id]
+            .sender
+            .as_ref()
+            .map_or(0, watch::Sender::receiver_count)
+    }
+}
+
+fn not_found(id: &OperationId) -> Failure {
+    Failure::new(
+        Code::NotFound,
+        format!("cannot find operation {id}: there is none"),
+    )
+}
+
+impl Backend for FakeBackend {
+    fn submit(
+        &self,
+        request: OperationRequest,
+        options: RequestOptions,
+        uid: u32,
+    ) -> Result<OperationId, Failure> {
+        let number = self.next.fetch_add(1, Ordering::SeqCst);
+        let id = OperationId::from_parts(u64::from(number), 0);
+        let view = OperationView {
+            id: id.clone(),
+            kind: request.kind(),
+            state: OperationState::Running,
+            waiting_for: None,
+            requested_by: uid,
+            reason: options.reason.unwrap_or_default(),
+            created: 1_700_000_000_000,
+            finished: None,
+            step: 0,
+            steps: 4,
+            description: String::new(),
+            bytes_done: 0,
+            bytes_total: 0,
+            progress: 0.0,
+            cancellable: true,
+            failure: None,
+            kept: Vec::new(),
+            notes: Vec::new(),
+        };
+        let sender = Some(watch::channel(view.clone()).0);
+        let entry = Entry {
+            request,
+            last: view,
+            sender,
+        };
+        self.operations.lock().unwrap().insert(id.clone(), entry);
+        let _ = self.changes.send(Change::OperationAdded(id.clone()));
+        let _ = self.changes.send(Change::Status);
+        Ok(id)
+    }
+
+    fn plan(&self, request: OperationRequest) -> Result<Plan, Failure> {
+        Ok(Plan {
+            kind: request.kind(),
+            title: format!("{request:?}"),
+            steps: Vec::new(),
+            checks: Vec::new(),
+            bytes_needed: 0,
+            inodes_needed: 0,
+            notes: Vec::new(),
+        })
+    }
+
+    fn status(&self) -> Status {
+        let operations = self.operations.lock().unwrap();
+        let active = operations
+            .values()
+            .map(|e| &e.last)
+            .find(|view| !view.state.is_final());
+        Status {
+            version: "0.1.0".to_owned(),
+            nix_version: "2.34.8".to_owned(),
+            health: Health::Healthy,
+            health_reason: String::new(),
+            converged: if active.is_some() { 0.5 } else { 1.0 },
+            active: active.cloned(),
+            queued: 0,
+        }
+    }
+
+    fn list(&self, limit: u32) -> Vec<OperationView> {
+        let operations = self.operations.lock().unwrap();
+        let limit = if limit == 0 {
+            usize::MAX
+        } else {
+            limit as usize
+        };
+        operations
+            .values()
+            .rev()
+            .take(limit)
+            .map(|entry| entry.last.clone())
+            .collect()
+    }
+
+    fn show(&self, id: &OperationId) -> Result<OperationView, Failure> {
+        let operations = self.operations.lock().unwrap();
+        operations
+            .get(id)
+            .map(|entry| entry.last.clone())
+            .ok_or_else(|| not_found(id))
+    }
+
+    fn request(&self, id: &OperationId) -> Result<OperationRequest, Failure> {
+        let operations = self.operations.lock().unwrap();
+        operations
+            .get(id)
+            .map(|entry| entry.request.clone())
+            .ok_or_else(|| not_found(id))
+    }
+
+    fn journal(&self, id: &OperationId) -> Result<Vec<JournalLine>, Failure> {
+        self.show(id)?;
+        let line = |sequence, record: &str, step| JournalLine {
+            sequence,
+            time: 1_700_000_000_000,
+            record: record.to_owned(),
+            step,
+            text: "create the directory /nix".to_owned(),
+        };
+        Ok(vec![line(0, "planned", None), line(1, "started", Some(1))])
+    }
+
+    fn watch(&self, id: &OperationId) -> Result<watch::Receiver<OperationView>, Failure> {
+        let operations = self.operations.lock().unwrap();
+        let entry = operations.get(id).ok_or_else(|| not_found(id))?;
+        Ok(match &entry.sender {
+            Some(sender) => sender.subscribe(),
+            None => watch::channel(entry.last.clone()).1,
+        })
+    }
+
+    fn changes(&self) -> broadcast::Receiver<Change> {
+        self.changes.subscribe()
+    }
+
+    fn cancel(&self, id: &OperationId) -> Result<(), Failure> {
+        self.show(id)?;
+        self.advance(id, |view| {
+            view.state = OperationState::Cancelled;
+            view.failure = Some(Failure::new(Code::Cancelled, "cannot finish: cancelled"));
+        });
+        Ok(())
+    }
+
+    fn retry(&self, id: &OperationId, uid: u32) -> Result<OperationId, Failure> {
+        let request = self.request(id)?;
+        if !self.show(id)?.state.is_final() {
+            return Err(Failure::new(
+                Code::NotRetryable,
+                "cannot retry: it is running",
+            ));
+        }
+        self.submit(request, RequestOptions::default(), uid)
+    }
+
+    fn settings(&self) -> Vec<SettingView> {
+        vec![SettingView {
+            key: "daemon.history".to_owned(),
+            value: "200".to_owned(),
+            file: String::new(),
+        }]
+    }
+
+    fn configure(&self, key: &str, value: &str) -> Result<(), Failure> {
+        self.configured
+            .lock()
+            .unwrap()
+            .push((key.to_owned(), value.to_owned()));
+        Ok(())
+    }
+
+    fn reload_settings(&self) -> Result<(), Failure> {
+        self.reloads.fetch_add(1, Ordering::SeqCst);
+        Ok(())
+    }
+
+    fn is_trusted(&self, request: &InstallRequest) -> bool {
+        let left = self.trusts_left.load(Ordering::SeqCst);
+        self.trusts_left
+            .store(left.saturating_sub(1), Ordering::SeqCst);
+        let source = request.source.as_deref();
+        left > 0 && source.is_none_or(|source| source.starts_with("/srv/nix/"))
+    }
+
+    fn alive(&self) -> bool {
+        !self.dead.load(Ordering::SeqCst)
+    }
+
+    fn shutdown(&self) {
+        self.stopped.store(true, Ordering::SeqCst);
+    }
+}
