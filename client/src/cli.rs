@@ -1,0 +1,393 @@
+//! The command line: verbs, options and their help. Nothing is decided here.
+//!
+//! The names are an outer interface: they equal the words used on D-Bus and in the manual, and
+//! are never reused for something else.
+
+use std::path::PathBuf;
+
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, ValueHint};
+use nixctl_proto::OperationId;
+
+/// Installs Nix on this machine, says how it is, and takes it off again.
+#[derive(Debug, Parser)]
+#[command(name = "nixctl", version, arg_required_else_help = true)]
+#[command(after_help = EXIT_CODES)]
+pub struct Cli {
+    /// Options of every verb.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done
+  1  the operation failed and was undone
+  2  the command line could not be understood
+  3  not authorised
+  4  the daemon is not reachable
+  5  refused before anything was changed
+  6  findings need attention
+  7  failed and not undone: somebody must look
+  8  gave up waiting or detached; the operation goes on";
+
+/// Options of every verb.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Global options")]
+pub struct Global {
+    /// Print JSON: one document, or one document for each event of progress
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Start an own nixctld for this command instead of asking the machine's
+    #[arg(long, global = true, conflicts_with = "socket")]
+    pub private: bool,
+    /// Work on the image in this folder; implies --private
+    #[arg(long, global = true, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    #[arg(conflicts_with = "socket")]
+    pub root: Option<PathBuf>,
+    /// Ask the daemon behind this socket, and no other
+    #[arg(long, global = true, value_name = "PATH", value_hint = ValueHint::FilePath)]
+    pub socket: Option<PathBuf>,
+    /// Never ask for a password; be refused instead
+    #[arg(long, global = true)]
+    pub no_ask_password: bool,
+    /// When to use colours and a live progress line
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    pub color: Color,
+    /// Say more
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    pub verbose: u8,
+    /// Say only what was asked for and what went wrong
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub quiet: bool,
+}
+
+/// When to use colours.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum Color {
+    /// On a terminal, unless NO_COLOR is set.
+    #[default]
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Install Nix, or adopt the one that is there
+    Install(Install),
+    /// Take off exactly what install put there
+    Uninstall(Uninstall),
+    /// Show what an operation would do; nothing is done
+    #[command(subcommand)]
+    Plan(Plan),
+    /// Show how this machine's Nix is
+    Status,
+    /// List the newest operations
+    Operations(Operations),
+    /// Show one operation and its journal
+    Show(One),
+    /// Follow an operation to its end
+    Watch(Watch),
+    /// Stop an operation at its next step and undo it
+    Cancel(One),
+    /// Try a failed operation again
+    Retry(Retry),
+    /// Say what an error code means and what helps
+    Explain(Explain),
+    /// Show or change the daemon's settings
+    Config(Config),
+    /// Run, install, take off or look at nixctld itself
+    Daemon(Daemon),
+    /// Print the completions of a shell
+    Completions(Completions),
+    /// Write the manual pages into a folder
+    #[command(hide = true)]
+    Man(Man),
+}
+
+/// What to install.
+#[derive(Debug, Clone, Default, Args)]
+pub struct InstallWhat {
+    /// Version to fetch from the release server
+    #[arg(long, value_name = "V", conflicts_with = "source")]
+    pub version: Option<String>,
+    /// Tarball of a release: a URL or a path
+    #[arg(long, value_name = "URL-or-PATH", value_hint = ValueHint::AnyPath)]
+    pub source: Option<String>,
+    /// SHA-256 that the tarball must have
+    #[arg(long, value_name = "HEX", value_parser = sha256)]
+    pub sha256: Option<String>,
+    /// Take over a Nix that is there already; nothing is installed again
+    #[arg(long)]
+    pub adopt: bool,
+    /// Where there is no service manager: no daemon, the store belongs to root alone
+    #[arg(long)]
+    pub single_user: bool,
+}
+
+/// What to take off.
+#[derive(Debug, Clone, Default, Args)]
+pub struct UninstallWhat {
+    /// Leave /nix with the store and its database
+    #[arg(long)]
+    pub keep_store: bool,
+}
+
+/// How to go about a change.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Going {
+    /// Show the plan and do nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Do not ask
+    #[arg(short, long)]
+    pub yes: bool,
+    /// Why; kept in the history
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
+    /// How to wait.
+    #[command(flatten)]
+    pub waiting: Waiting,
+}
+
+/// How to wait for an operation.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Waiting {
+    /// Print the operation's id and go
+    #[arg(long)]
+    pub no_wait: bool,
+    /// Wait at most this long; the operation goes on
+    #[arg(long, value_name = "SECONDS", conflicts_with = "no_wait")]
+    pub timeout: Option<u64>,
+}
+
+/// `nixctl install`
+#[derive(Debug, Args)]
+pub struct Install {
+    /// What to install.
+    #[command(flatten)]
+    pub what: InstallWhat,
+    /// How.
+    #[command(flatten)]
+    pub going: Going,
+}
+
+/// `nixctl uninstall`
+#[derive(Debug, Args)]
+pub struct Uninstall {
+    /// What to take off.
+    #[command(flatten)]
+    pub what: UninstallWhat,
+    /// How.
+    #[command(flatten)]
+    pub going: Going,
+}
+
+/// `nixctl plan`
+#[derive(Debug, Subcommand)]
+pub enum Plan {
+    /// What `nixctl install` would do
+    Install(InstallWhat),
+    /// What `nixctl uninstall` would do
+    Uninstall(UninstallWhat),
+}
+
+/// `nixctl operations`
+#[derive(Debug, Args)]
+pub struct Operations {
+    /// At most this many; 0 for all
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub limit: u32,
+}
+
+/// Verbs about one operation.
+#[derive(Debug, Args)]
+pub struct One {
+    /// Id of the operation
+    #[arg(value_name = "OP")]
+    pub operation: OperationId,
+}
+
+/// `nixctl watch`
+#[derive(Debug, Args)]
+pub struct Watch {
+    /// Id of the operation; without it the one that runs
+    #[arg(value_name = "OP")]
+    pub operation: Option<OperationId>,
+    /// Wait at most this long; the operation goes on
+    #[arg(long, value_name = "SECONDS")]
+    pub timeout: Option<u64>,
+}
+
+/// `nixctl retry`
+#[derive(Debug, Args)]
+pub struct Retry {
+    /// Id of the operation
+    #[arg(value_name = "OP")]
+    pub operation: OperationId,
+    /// How to wait.
+    #[command(flatten)]
+    pub waiting: Waiting,
+}
+
+/// `nixctl explain`
+#[derive(Debug, Args)]
+pub struct Explain {
+    /// Code such as NIX1001, or its name; without it all are listed
+    #[arg(value_name = "CODE")]
+    pub code: Option<String>,
+}
+
+/// `nixctl config`
+#[derive(Debug, Args)]
+pub struct Config {
+    /// What about the settings.
+    #[command(subcommand)]
+    pub verb: Option<ConfigVerb>,
+}
+
+/// What about the settings.
+#[derive(Debug, Subcommand)]
+pub enum ConfigVerb {
+    /// Show every setting and the file it comes from
+    Show,
+    /// Print one setting
+    Get {
+        /// Name of the setting, such as install.version
+        key: String,
+    },
+    /// Change one setting
+    Set {
+        /// Name of the setting, such as install.version
+        key: String,
+        /// New value, as TOML spells it; a bare word is taken as text
+        value: String,
+    },
+}
+
+/// `nixctl daemon`
+#[derive(Debug, Args)]
+pub struct Daemon {
+    /// What about the daemon.
+    #[command(subcommand)]
+    pub verb: Option<DaemonVerb>,
+}
+
+/// What about the daemon.
+#[derive(Debug, Subcommand)]
+pub enum DaemonVerb {
+    /// Run it in the foreground; where there is no service manager it keeps nix-daemon running too
+    Run,
+    /// Put it on this machine and start it
+    Install(Going),
+    /// Take it off this machine
+    Uninstall(Going),
+    /// Show whether it runs, its version and how it can be reached
+    Status,
+}
+
+/// `nixctl completions`
+#[derive(Debug, Args)]
+pub struct Completions {
+    /// The shell
+    pub shell: clap_complete::Shell,
+}
+
+/// `nixctl man`
+#[derive(Debug, Args)]
+pub struct Man {
+    /// The folder
+    #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub folder: PathBuf,
+}
+
+/// A checksum: 64 hexadecimal digits, kept in lower case.
+fn sha256(text: &str) -> Result<String, String> {
+    let right = text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if right {
+        Ok(text.to_ascii_lowercase())
+    } else {
+        Err("a SHA-256 has 64 hexadecimal digits".to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn parse(line: &str) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(line.split_whitespace())
+    }
+
+    #[test]
+    fn the_definition_holds_together() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn what_is_accepted() {
+        for line in [
+            "nixctl install --version 2.26.3 --yes --json",
+            "nixctl --private --root /image install --source ./nix.tar.xz --yes",
+            "nixctl install --adopt --dry-run",
+            "nixctl install -y --no-wait --reason because",
+            "nixctl install -y --timeout 5",
+            "nixctl uninstall --keep-store --yes",
+            "nixctl plan install --version 2.26.3 --json",
+            "nixctl plan uninstall --keep-store",
+            "nixctl status --json --socket /run/x",
+            "nixctl operations --limit 0",
+            "nixctl show 0123456789abcdef",
+            "nixctl watch",
+            "nixctl watch /org/nixctl1/operation/0123456789abcdef --timeout 1",
+            "nixctl cancel 0123456789abcdef",
+            "nixctl retry 0123456789abcdef --no-wait",
+            "nixctl explain",
+            "nixctl explain NIX1001 --color never",
+            "nixctl config",
+            "nixctl config get install.version",
+            "nixctl config set install.version 2.26.3",
+            "nixctl daemon",
+            "nixctl daemon run -v",
+            "nixctl completions fish",
+            "nixctl man /tmp",
+        ] {
+            assert!(parse(line).is_ok(), "{line}: {}", parse(line).unwrap_err());
+        }
+    }
+
+    #[test]
+    fn what_is_refused() {
+        for line in [
+            "nixctl",
+            "nixctl install --version 1 --source x",
+            "nixctl install --sha256 abc",
+            "nixctl install --timeout x",
+            "nixctl install --no-wait --timeout 5",
+            "nixctl plan",
+            "nixctl show",
+            "nixctl show ../../etc",
+            "nixctl status --private --socket /run/x",
+            "nixctl status -v -q",
+            "nixctl upgrade",
+            "nixctl check",
+        ] {
+            let error = parse(line).expect_err(line);
+            assert_eq!(error.exit_code(), 2, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_checksum_is_lower_case() {
+        assert_eq!(sha256(&"A".repeat(64)), Ok("a".repeat(64)));
+        assert!(sha256(&"é".repeat(32)).is_err());
+    }
+}

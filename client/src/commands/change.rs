@@ -1,0 +1,231 @@
+//! A change of the machine, from the plan over the question to the end of the operation.
+
+use std::hash::{BuildHasher, Hasher};
+
+use nixctl_proto::plan::Plan;
+use nixctl_proto::request::{OperationRequest, RequestOptions};
+use nixctl_proto::{Code, Exit, Failure, OperationId};
+use tokio::time::{Instant, sleep};
+
+use super::follow::{self, Wait};
+use super::{Context, Outcome};
+use crate::cli::Going;
+use crate::connect::{COME_BACK, Connection, TRY_EVERY, Trouble};
+use crate::render::plan;
+
+/// Whether it can be asked at all; said before any work is done.
+pub fn check_consent(context: &Context, going: &Going) -> Result<(), Failure> {
+    if going.yes || going.dry_run || (context.terminal.can_ask() && !context.json) {
+        return Ok(());
+    }
+    let message = "cannot ask whether to go on: there is no terminal to ask on";
+    Err(Failure::new(Code::InvalidArgument, message)
+        .with_help("pass --yes, or --dry-run to see the plan"))
+}
+
+/// Carries out a request over a connection, which is closed at the end.
+pub async fn run(
+    context: &mut Context,
+    connection: Connection,
+    request: OperationRequest,
+    going: &Going,
+) -> Outcome {
+    context
+        .with(connection, async |context, connection| {
+            if going.dry_run {
+                let plan = connection.plan(&request).await?;
+                return show(context, &[plan]);
+            }
+            let Some(options) = agree(context, connection, &request, going).await? else {
+                return Ok(declined(context));
+            };
+            carry_out(
+                context,
+                connection,
+                &request,
+                &options,
+                Wait::new(&going.waiting),
+            )
+            .await
+        })
+        .await
+}
+
+/// Submits a request and follows the operation as it was asked for.
+pub async fn carry_out(
+    context: &mut Context,
+    connection: &Connection,
+    request: &OperationRequest,
+    options: &RequestOptions,
+    wait: Wait,
+) -> Outcome {
+    let id = submit(context, connection, request, options).await?;
+    follow::to_end(context, connection, &id, wait).await
+}
+
+/// Submits a request; when the connection breaks, again: the request id makes it the same one.
+pub async fn submit(
+    context: &mut Context,
+    connection: &Connection,
+    request: &OperationRequest,
+    options: &RequestOptions,
+) -> Result<OperationId, Failure> {
+    let mut end = None;
+    loop {
+        let why = match connection.submit(request, options).await {
+            Ok(id) => return Ok(id),
+            Err(Trouble::Refused(failure)) => return Err(failure),
+            Err(lost @ Trouble::Lost(_)) => lost,
+        };
+        if end.is_none() {
+            context.remark("the connection to nixctld was lost; asking again");
+        }
+        if Instant::now() >= *end.get_or_insert_with(|| Instant::now() + COME_BACK) {
+            return Err(why.into());
+        }
+        sleep(TRY_EVERY).await;
+    }
+}
+
+/// Options for a request that is made now.
+pub fn options(going: &Going) -> RequestOptions {
+    RequestOptions {
+        request_id: Some(fresh_id()),
+        reason: going.reason.clone(),
+        ..RequestOptions::default()
+    }
+}
+
+/// Shows plans that are carried out one after the other, or why they cannot be.
+pub fn show(context: &mut Context, plans: &[Plan]) -> Outcome {
+    if context.json {
+        if let Some(plan) = plans.iter().cloned().reduce(plan::joined) {
+            context.terminal.json(&plan);
+        }
+    } else {
+        for plan in plans {
+            let style = context.terminal.out;
+            context
+                .terminal
+                .lines(plan::lines(plan, context.verbose, style));
+        }
+    }
+    match plans.iter().find_map(Plan::refusal) {
+        // The plan was the document; the failure is in it.
+        Some(failure) => {
+            context.complain(failure, &["nothing was changed"]);
+            Ok(failure.code.exit())
+        }
+        None => Ok(Exit::Done),
+    }
+}
+
+/// Says that the answer was no.
+pub fn declined(context: &mut Context) -> Exit {
+    context.remark("nothing was changed");
+    Exit::Refused
+}
+
+/// Shows the plan and asks, unless told not to; `None` when the answer is no.
+async fn agree(
+    context: &mut Context,
+    connection: &Connection,
+    request: &OperationRequest,
+    going: &Going,
+) -> Result<Option<RequestOptions>, Failure> {
+    let mut options = options(going);
+    if going.yes {
+        return Ok(Some(options));
+    }
+    // What is agreed to is the plan for the machine as it is now.
+    options.expected_current = Some(connection.status().await?.nix_version);
+    let plan = connection.plan(request).await?;
+    if let Some(failure) = plan.refusal() {
+        return Err(failure.clone());
+    }
+    show(context, &[plan])?;
+    Ok(context.terminal.ask("Go on?").then_some(options))
+}
+
+/// An id that nobody else uses: random keys of the standard library's hasher, twice.
+fn fresh_id() -> String {
+    let part = || {
+        std::collections::hash_map::RandomState::new()
+            .build_hasher()
+            .finish()
+    };
+    format!("nixctl-{:016x}{:016x}", part(), part())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use nixctl_proto::request::{InstallRequest, Reply, Request};
+
+    use super::*;
+    use crate::cli::Global;
+    use crate::connect::Options;
+    use crate::connect::fake::{Fake, Reaction};
+    use crate::render::operation::tests::view;
+
+    #[test]
+    fn ids_differ() {
+        assert_ne!(fresh_id(), fresh_id());
+    }
+
+    #[test]
+    fn without_a_terminal_yes_must_be_said() {
+        let context = Context::new(&Global {
+            json: true,
+            ..Global::default()
+        });
+        let failure = check_consent(&context, &Going::default()).unwrap_err();
+        assert_eq!(failure.code.exit(), Exit::Usage);
+        assert!(failure.help.contains("--yes"));
+        let yes = Going {
+            yes: true,
+            ..Going::default()
+        };
+        let dry = Going {
+            dry_run: true,
+            ..Going::default()
+        };
+        assert!(check_consent(&context, &yes).is_ok() && check_consent(&context, &dry).is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_request_is_sent_again_with_the_same_id() {
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let log = Arc::clone(&seen);
+        let fake = Fake::start(move |request| match request {
+            Request::Submit(_, options) => {
+                let mut log = log.lock().unwrap();
+                log.push(options.request_id.unwrap());
+                match log.len() {
+                    1 => vec![Reaction::Vanish],
+                    _ => vec![Reaction::Last(Reply::Accepted(view().id))],
+                }
+            }
+            _ => vec![],
+        });
+        let reach = Options {
+            socket: Some(fake.path()),
+            ..Options::default()
+        };
+        let connection = Connection::open(&reach).await.unwrap();
+        let mut context = Context::new(&Global {
+            quiet: true,
+            ..Global::default()
+        });
+        let request = OperationRequest::Install(InstallRequest::default());
+        let options = options(&Going::default());
+        let id = submit(&mut context, &connection, &request, &options)
+            .await
+            .unwrap();
+        assert_eq!(id, view().id);
+        let seen = seen.lock().unwrap();
+        assert_eq!(seen.len(), 2);
+        assert_eq!(seen[0], seen[1]);
+    }
+}

@@ -1,0 +1,127 @@
+//! The socket against a fake daemon.
+
+use nixctl_proto::OperationState;
+
+use super::*;
+use crate::connect::fake::{Fake, Reaction};
+use crate::connect::{Connection, Event, Options};
+use crate::render::operation::tests::{ended_view, view};
+use tokio::io::AsyncWriteExt;
+
+async fn connect(fake: &Fake) -> Connection {
+    let options = Options {
+        socket: Some(fake.path()),
+        ..Options::default()
+    };
+    Connection::open(&options).await.unwrap()
+}
+
+#[tokio::test]
+async fn calls_are_answered() {
+    let fake = Fake::start(|request| match request {
+        Request::List(2) => vec![Reaction::Last(Reply::Operations(vec![view()]))],
+        Request::Configure { .. } => {
+            vec![Reaction::Last(Reply::Refused(Failure::new(
+                Code::BadSettings,
+                "no",
+            )))]
+        }
+        Request::Cancel(_) => vec![Reaction::Last(Reply::Done)],
+        _ => vec![Reaction::Last(Reply::Settings(Vec::new()))],
+    });
+    let connection = connect(&fake).await;
+    assert_eq!(connection.list(2).await.unwrap(), [view()]);
+    assert_eq!(connection.cancel(&view().id).await, Ok(()));
+    let refused = connection.configure("a", "b").await.unwrap_err();
+    assert_eq!(Failure::from(refused).code, Code::BadSettings);
+    let wrong = connection.show(&view().id).await.unwrap_err();
+    assert_eq!(Failure::from(wrong).code, Code::BadFrame);
+    connection.close().await;
+}
+
+#[tokio::test]
+async fn others_can_call_while_one_watches() {
+    let fake = Fake::start(|request| match request {
+        // The watch stays silent until the operation is cancelled.
+        Request::Watch(_) => vec![Reaction::More(Reply::Operation(view())), Reaction::Hold],
+        Request::Cancel(_) => vec![
+            Reaction::Last(Reply::Done),
+            Reaction::Release(Reply::Operation(ended_view(OperationState::Cancelled))),
+        ],
+        _ => vec![],
+    });
+    let connection = connect(&fake).await;
+    let mut watch = connection.watch(&view().id);
+    assert_eq!(
+        watch.next().await.unwrap(),
+        Some(Event::View(Box::new(view())))
+    );
+    connection.cancel(&view().id).await.unwrap();
+    match watch.next().await.unwrap() {
+        Some(Event::View(view)) => assert_eq!(view.state, OperationState::Cancelled),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(watch.next().await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_watch_survives_a_daemon_that_restarts() {
+    let mut watches = 0;
+    let fake = Fake::start(move |request| match request {
+        Request::Watch(_) => {
+            watches += 1;
+            match watches {
+                1 => vec![Reaction::More(Reply::Operation(view())), Reaction::Vanish],
+                _ => vec![Reaction::Last(Reply::Operation(ended_view(
+                    OperationState::Succeeded,
+                )))],
+            }
+        }
+        _ => vec![Reaction::Last(Reply::Operation(view()))],
+    });
+    let connection = connect(&fake).await;
+    let mut watch = connection.watch(&view().id);
+    let mut seen = Vec::new();
+    while let Some(event) = watch.next().await.unwrap() {
+        seen.push(match event {
+            Event::View(view) => view.state.as_str(),
+            Event::Away => "away",
+            Event::Back => "back",
+        });
+    }
+    assert_eq!(seen, ["running", "away", "back", "running", "succeeded"]);
+    // The connection itself can be used again as well.
+    assert!(connection.show(&view().id).await.is_ok());
+}
+
+#[tokio::test]
+async fn nobody_at_the_path_is_unreachable() {
+    let options = Options {
+        socket: Some("/nonexistent/nixctl/socket".into()),
+        ..Options::default()
+    };
+    let failure = Connection::open(&options).await.unwrap_err();
+    assert_eq!(failure.code, Code::Unreachable);
+    assert!(
+        failure.causes[0].starts_with("/nonexistent/nixctl/socket: "),
+        "{failure:?}"
+    );
+}
+
+#[tokio::test]
+async fn garbage_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("socket");
+    let listener = tokio::net::UnixListener::bind(&path).unwrap();
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        stream.write_all(&[0xff; 64]).await.unwrap();
+        tokio::time::sleep(Duration::from_secs(60)).await;
+    });
+    let options = Options {
+        socket: Some(path),
+        ..Options::default()
+    };
+    let failure = Connection::open(&options).await.unwrap_err();
+    assert_eq!(failure.code, Code::BadFrame);
+}

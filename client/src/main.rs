@@ -1,0 +1,10 @@
+//! `nixctl`: the client of `nixctld`. It asks, shows and waits; every change is the daemon's.
+
+mod cli;
+mod commands;
+mod connect;
+mod render;
+
+fn main() -> std::process::ExitCode {
+    commands::run(clap::Parser::parse())
+}

@@ -1,0 +1,18 @@
+//! What people and programs see: everything that becomes text is made here.
+//!
+//! Each file turns one kind of thing into lines and does nothing else; only [`terminal`] writes.
+//! Text that comes from the daemon passes [`text::clean`] before it reaches a terminal.
+
+pub mod error;
+pub mod operation;
+pub mod plan;
+pub mod progress;
+pub mod rate;
+pub mod status;
+pub mod style;
+pub mod table;
+pub mod terminal;
+pub mod text;
+
+pub use style::Style;
+pub use terminal::Terminal;
