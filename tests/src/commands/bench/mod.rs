@@ -1,0 +1,47 @@
+//! `bench`: measurements on throw-away machines, each beside what others need for the same.
+//!
+//! Everything that is compared is measured in one run, in turns, on machines of the same kind, with
+//! the programs as they are released. Medians count; the spread is shown.
+
+mod install;
+mod service;
+mod table;
+
+use std::process::ExitCode;
+
+use nixctl_lab::Result;
+
+use super::build;
+use table::Table;
+
+/// Options of `bench`.
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Clone, Copy, clap::Subcommand)]
+enum What {
+    /// The install beside its floor, users, daemon start, memory, and the time of `nixctl status`.
+    Install {
+        /// How often each is measured.
+        #[arg(long, default_value_t = 5)]
+        runs: usize,
+    },
+}
+
+/// Runs the command.
+pub fn run(arguments: &Arguments) -> Result<ExitCode> {
+    let What::Install { runs } = arguments.what;
+    super::prepare::run()?;
+    println!("lab: building the programs as they are released (this takes a while)");
+    if !build::release()? {
+        return Ok(ExitCode::FAILURE);
+    }
+    let mut table = Table::default();
+    install::measure(&mut table, runs.max(1))?;
+    service::measure(&mut table, runs.max(1))?;
+    println!("\n{table}");
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,233 @@
+//! A release server inside a machine: the layout of releases.nixos.org, and faults on demand.
+//!
+//! It runs as threads of the test process; only the listening socket is made in the machine's
+//! network namespace, so it needs no program in the machine and outlives the machine's reboots.
+//! Every request is recorded. Dropping the [`Server`] closes the port.
+
+mod fault;
+mod http;
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+
+pub use fault::Fault;
+pub use http::Request;
+
+use crate::dist::Release;
+use crate::error::{Context, Error, Result};
+
+/// What is served under a path.
+#[derive(Debug, Clone)]
+pub(crate) enum Content {
+    /// A file of the host.
+    File(PathBuf),
+    /// These bytes.
+    Bytes(Arc<Vec<u8>>),
+}
+
+/// What the server and its threads share.
+#[derive(Debug, Default)]
+pub(crate) struct Shared {
+    stopped: AtomicBool,
+    state: Mutex<State>,
+}
+
+/// The pages, folders, faults and the record of requests.
+#[derive(Debug, Default)]
+pub(crate) struct State {
+    pages: BTreeMap<String, Content>,
+    folders: BTreeMap<String, PathBuf>,
+    faults: Vec<(String, Fault)>,
+    requests: Vec<Request>,
+    open: Vec<TcpStream>,
+}
+
+impl Shared {
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn stopped(&self) -> bool {
+        self.stopped.load(Ordering::Relaxed)
+    }
+}
+
+impl State {
+    /// The content of a path: a page of that name, else a file below a folder.
+    pub(crate) fn find(&self, path: &str) -> Option<Content> {
+        if let Some(page) = self.pages.get(path) {
+            return Some(page.clone());
+        }
+        self.folders.iter().find_map(|(prefix, folder)| {
+            let rest = path.strip_prefix(prefix.as_str())?.trim_start_matches('/');
+            let plain = !rest.split('/').any(|part| part == "..");
+            let file = folder.join(rest);
+            (plain && file.is_file()).then_some(Content::File(file))
+        })
+    }
+}
+
+/// A running server.
+#[derive(Debug)]
+pub struct Server {
+    port: u16,
+    shared: Arc<Shared>,
+    acceptor: Option<JoinHandle<()>>,
+    network: Option<PathBuf>,
+}
+
+impl Server {
+    /// Listens on 127.0.0.1 of a network namespace (the host's own when none); port 0 picks one.
+    pub fn start(network: Option<&Path>, port: u16) -> Result<Self> {
+        let listener = in_network(network, move || TcpListener::bind(("127.0.0.1", port)))?;
+        let port = listener
+            .local_addr()
+            .context(|| "ask for the server's port")?
+            .port();
+        let shared = Arc::new(Shared::default());
+        let for_thread = Arc::clone(&shared);
+        let acceptor = std::thread::spawn(move || accept(&listener, &for_thread));
+        let network = network.map(Path::to_path_buf);
+        Ok(Self {
+            port,
+            shared,
+            acceptor: Some(acceptor),
+            network,
+        })
+    }
+
+    /// The address to put paths behind: `http://127.0.0.1:PORT`.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// The URL of a release's `.tar.xz`.
+    #[must_use]
+    pub fn release_url(&self, release: &Release) -> String {
+        format!("{}{}", self.url(), release_path(release, "xz"))
+    }
+
+    /// Serves a release: both tarballs and, beside each, its `.sha256`.
+    pub fn add_release(&self, release: &Release) -> Result<()> {
+        let files = [
+            ("xz", &release.tar_xz, &release.sha256_xz),
+            ("zst", &release.tar_zst, &release.sha256_zst),
+        ];
+        for (ending, file, sha256) in files {
+            if !file.is_file() {
+                return Err(Error::new(
+                    "serve a release",
+                    format!("no file {}", file.display()),
+                ));
+            }
+            let path = release_path(release, ending);
+            let mut state = self.shared.state();
+            state
+                .pages
+                .insert(path.clone(), Content::File(file.clone()));
+            let digest = Content::Bytes(Arc::new(sha256.clone().into_bytes()));
+            state.pages.insert(format!("{path}.sha256"), digest);
+        }
+        Ok(())
+    }
+
+    /// Serves these bytes under a path, in place of what was there.
+    pub fn put(&self, path: &str, bytes: impl Into<Vec<u8>>) {
+        let content = Content::Bytes(Arc::new(bytes.into()));
+        self.shared.state().pages.insert(path.to_owned(), content);
+    }
+
+    /// Serves the files below a folder of the host under a prefix (a binary cache, for instance).
+    pub fn put_folder(&self, prefix: &str, folder: &Path) {
+        self.shared
+            .state()
+            .folders
+            .insert(prefix.to_owned(), folder.to_path_buf());
+    }
+
+    /// Stops serving a path.
+    pub fn remove(&self, path: &str) {
+        self.shared.state().pages.remove(path);
+    }
+
+    /// Makes every answer below a path prefix suffer this fault, until [`Server::heal`].
+    pub fn break_prefix(&self, prefix: &str, fault: Fault) {
+        self.shared.state().faults.push((prefix.to_owned(), fault));
+    }
+
+    /// Takes all faults away.
+    pub fn heal(&self) {
+        self.shared.state().faults.clear();
+    }
+
+    /// All requests so far, oldest first.
+    #[must_use]
+    pub fn requests(&self) -> Vec<Request> {
+        self.shared.state().requests.clone()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.shared.stopped.store(true, Ordering::Relaxed);
+        for stream in self.shared.state().open.drain(..) {
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+        // Wakes the acceptor, which then sees that it shall stop.
+        let port = self.port;
+        let wake = in_network(self.network.as_deref(), move || {
+            TcpStream::connect(("127.0.0.1", port))
+        });
+        if let (Ok(_), Some(acceptor)) = (wake, self.acceptor.take()) {
+            let _ = acceptor.join();
+        }
+    }
+}
+
+fn release_path(release: &Release, ending: &str) -> String {
+    format!(
+        "/nix/nix-{}/{}.tar.{ending}",
+        release.version,
+        release.top()
+    )
+}
+
+fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
+    for stream in listener.incoming() {
+        if shared.stopped() {
+            return;
+        }
+        let Ok(stream) = stream else { continue };
+        if let Ok(copy) = stream.try_clone() {
+            shared.state().open.push(copy);
+        }
+        let shared = Arc::clone(shared);
+        std::thread::spawn(move || http::serve(&stream, &shared));
+    }
+}
+
+/// Runs a socket call in a network namespace: on a thread of its own, which alone moves there.
+fn in_network<T: Send + 'static>(
+    network: Option<&Path>,
+    call: impl FnOnce() -> std::io::Result<T> + Send + 'static,
+) -> Result<T> {
+    let Some(file) = network else {
+        return call().context(|| "open a socket");
+    };
+    let file = file.to_path_buf();
+    let thread = std::thread::spawn(move || {
+        let namespace = File::open(&file)?;
+        nix::sched::setns(namespace, nix::sched::CloneFlags::CLONE_NEWNET)?;
+        call()
+    });
+    let result = thread
+        .join()
+        .map_err(|_| Error::new("open a socket", "the thread panicked"))?;
+    result.context(|| "open a socket in the machine")
+}

@@ -1,0 +1,264 @@
+//! Kill campaigns: the same operation again and again, disturbed at another commit each time.
+//!
+//! Every trial is on a fresh machine. Afterwards the machine must equal one that was never
+//! disturbed, or one on which nothing was ever done, and the operation's state must say which.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use super::{Disturbance, Fired, OPERATION, Stage, World, changes};
+use crate::error::{Error, Result};
+use crate::snapshot::Snapshot;
+
+/// How long an interrupted operation may take to end by itself.
+const RECOVERY: Duration = Duration::from_secs(180);
+/// How many commits of each campaign are tried when not all are.
+const SAMPLE: u64 = 3;
+
+/// The operation that is disturbed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Victim {
+    /// alice installs Nix.
+    Install,
+    /// alice takes it off.
+    Uninstall,
+}
+
+/// What an undisturbed machine is like before and after.
+#[derive(Debug)]
+struct Reference {
+    before: Snapshot,
+    after: Snapshot,
+    first: u64,
+    last: u64,
+}
+
+/// What became of one trial.
+#[derive(Debug)]
+struct Trial {
+    commit: u64,
+    fired: Fired,
+    state: String,
+    client: i32,
+    problems: Vec<String>,
+}
+
+/// Disturbs an operation at every commit, or at a few that change from day to day. An error names
+/// every commit after which the machine was not as it should be.
+pub fn campaign(victim: Victim, how: Disturbance) -> Result<()> {
+    let reference = Reference::make(victim)?;
+    let commits = choose(reference.first, reference.last);
+    println!(
+        "{victim:?}, {how:?}: commits {} to {}, trying {commits:?}",
+        reference.first, reference.last
+    );
+    let mut failed = Vec::new();
+    for commit in commits {
+        let trial = reference.trial(victim, how, commit)?;
+        println!(
+            "commit {}: fired {:?}, {}, client {}{}",
+            trial.commit,
+            trial.fired,
+            trial.state,
+            trial.client,
+            if trial.problems.is_empty() {
+                ""
+            } else {
+                ": WRONG"
+            }
+        );
+        if !trial.problems.is_empty() {
+            println!("{}", trial.problems.join("\n"));
+            failed.push(trial.commit);
+        }
+    }
+    if failed.is_empty() {
+        Ok(())
+    } else {
+        let what = format!("{victim:?} under {how:?}");
+        Err(Error::new(what, format!("wrong after commits {failed:?}")))
+    }
+}
+
+impl Victim {
+    fn stage(self) -> Stage {
+        match self {
+            Self::Install => Stage::Daemon,
+            Self::Uninstall => Stage::Nix,
+        }
+    }
+
+    fn command(self, world: &World) -> String {
+        match self {
+            Self::Install => world.install_command(),
+            Self::Uninstall => "nixctl uninstall --yes".to_owned(),
+        }
+    }
+
+    fn kind(self) -> &'static str {
+        match self {
+            Self::Install => "install",
+            Self::Uninstall => "uninstall",
+        }
+    }
+
+    fn boot(self) -> Result<World> {
+        let name = format!("campaign-{}", self.kind());
+        World::boot_with(&name, self.stage(), |builder| builder)
+    }
+}
+
+impl Reference {
+    fn make(victim: Victim) -> Result<Self> {
+        let world = victim.boot()?;
+        let before = look(&world, victim == Victim::Uninstall)?;
+        world.count_commits()?;
+        // Something that makes no commit, so that the count so far is only what the start made.
+        world.run("alice", &victim.command(&world))?.ok()?;
+        let last = world.commits()?;
+        let after = look(&world, victim == Victim::Install)?;
+        // Commit 1 opens the database; what comes before the operation is not worth a trial.
+        Ok(Self {
+            before,
+            after,
+            first: 2,
+            last,
+        })
+    }
+
+    fn trial(&self, victim: Victim, how: Disturbance, commit: u64) -> Result<Trial> {
+        let mut world = victim.boot()?;
+        let earlier: Vec<String> = world.operations()?.into_iter().map(|one| one.id).collect();
+        world.disturb(how, commit)?;
+        let mut client = world.start("alice", &victim.command(&world))?;
+        let (fired, client) = match how {
+            Disturbance::PowerCut => {
+                let fired = world.wait_until_fired(OPERATION, || !client.is_running())?;
+                if fired == Fired::Yes {
+                    client.kill();
+                    world.machine.kill_hard()?;
+                    world.machine.boot_again()?;
+                }
+                (fired, 0)
+            }
+            Disturbance::Term => {
+                let fired = world.wait_until_fired(OPERATION, || !client.is_running())?;
+                // It ended as it was asked to; nobody but who asked starts it again.
+                world
+                    .machine
+                    .exec(&["systemctl", "stop", "nixctld.service"])?
+                    .ok()?;
+                world
+                    .machine
+                    .exec(&["systemctl", "start", "nixctld.service"])?
+                    .ok()?;
+                (fired, client.wait(OPERATION)?.status)
+            }
+            Disturbance::Kill => {
+                let output = client.wait(OPERATION)?;
+                (world.fired()?, output.status)
+            }
+        };
+        let newest = world.settled(RECOVERY)?;
+        let operation = newest.filter(|one| !earlier.contains(&one.id));
+        let state = operation
+            .as_ref()
+            .map_or("none", |one| &one.state)
+            .to_owned();
+        let mut problems = Vec::new();
+        if fired == Fired::No {
+            problems.push("the disturbance never came".to_owned());
+        }
+        let (expected, works) = match state.as_str() {
+            "succeeded" => (&self.after, victim == Victim::Install),
+            "reverted" | "cancelled" | "failed" | "none" => {
+                (&self.before, victim == Victim::Uninstall)
+            }
+            other => {
+                problems.push(format!("the operation ended as {other}: {operation:?}"));
+                (&self.before, false)
+            }
+        };
+        match look(&world, works) {
+            Ok(now) => problems.extend(changes(expected, &now)),
+            Err(error) => problems.push(error.to_string()),
+        }
+        let agrees = match (how, state.as_str()) {
+            (Disturbance::PowerCut, _) | (_, "none") => true,
+            (_, "succeeded") => client == 0,
+            _ => client == 1,
+        };
+        if !agrees {
+            problems.push(format!("the client ended with {client}"));
+        }
+        if problems.is_empty() && victim == Victim::Install && state == "succeeded" {
+            // What it owns was not forgotten either.
+            world.uninstall()?.ok()?;
+            problems.extend(changes(&self.before, &look(&world, false)?));
+        }
+        if !problems.is_empty() {
+            problems.push(world.daemon_log());
+        }
+        Ok(Trial {
+            commit,
+            fired,
+            state,
+            client,
+            problems,
+        })
+    }
+}
+
+/// The state of a machine; where Nix should work, a build proves it first, which also brings the
+/// services of all machines into the same state.
+fn look(world: &World, works: bool) -> Result<Snapshot> {
+    if works {
+        world.build("bob", "bash", "looked-at")?;
+    }
+    world.snapshot()
+}
+
+/// All commits, or a few: one out of each part of the range.
+fn choose(first: u64, last: u64) -> Vec<u64> {
+    let all = first..=last;
+    let count = last.saturating_sub(first) + 1;
+    if crate::full() || count <= SAMPLE {
+        return all.collect();
+    }
+    let seed = seed();
+    println!("seed {seed} (NIXCTL_LAB_SEED={seed} repeats it)");
+    (0..SAMPLE)
+        .map(|part| {
+            let (from, to) = (count * part / SAMPLE, count * (part + 1) / SAMPLE);
+            // A different commit of each part every day.
+            let mixed = (seed ^ (part << 32)).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 20;
+            first + from + mixed % (to - from)
+        })
+        .collect()
+}
+
+/// The number of the day, or what `NIXCTL_LAB_SEED` says.
+fn seed() -> u64 {
+    let named = std::env::var("NIXCTL_LAB_SEED").ok();
+    named.and_then(|text| text.parse().ok()).unwrap_or_else(|| {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH);
+        since.map_or(0, |time| time.as_secs() / 86400)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::choose;
+
+    #[test]
+    fn a_sample_has_one_commit_of_each_part() {
+        if crate::full() {
+            return;
+        }
+        let chosen = choose(2, 61);
+        assert_eq!(chosen.len(), 3);
+        for (commit, part) in chosen.iter().zip([2..22, 22..42, 42..62]) {
+            assert!(part.contains(commit), "{chosen:?}");
+        }
+        assert_eq!(choose(2, 3), [2, 3]);
+    }
+}

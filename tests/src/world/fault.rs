@@ -1,0 +1,100 @@
+//! Ending the daemon at a chosen commit of its journal.
+//!
+//! The daemon must be built with the feature `fault-injection`: it then reads `/run/nixctl-fault`
+//! after every durable commit, numbered from 1 since it started, and renames the file when it fires.
+
+use std::time::{Duration, Instant};
+
+use super::World;
+use crate::error::{Error, Result};
+
+const FILE: &str = "/run/nixctl-fault";
+const DONE: &str = "/run/nixctl-fault.done";
+const COUNT: &str = "/run/nixctl-fault.count";
+
+/// What happens to the daemon.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Disturbance {
+    /// SIGKILL.
+    Kill,
+    /// SIGTERM.
+    Term,
+    /// It stands still, and then the whole machine is switched off and on.
+    PowerCut,
+}
+
+/// Whether a disturbance came to pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fired {
+    /// It did.
+    Yes,
+    /// The daemon ended its work before that commit.
+    No,
+}
+
+impl Disturbance {
+    /// All three.
+    pub const ALL: [Self; 3] = [Self::Kill, Self::Term, Self::PowerCut];
+
+    /// The word in the daemon's file.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Kill => "kill",
+            Self::Term => "term",
+            Self::PowerCut => "hang",
+        }
+    }
+}
+
+impl World {
+    /// Asks the daemon to count its commits; [`World::commits`] then says how many there were.
+    pub fn count_commits(&self) -> Result<()> {
+        self.machine.write_file(FILE, "count", 0o644)
+    }
+
+    /// Commits of the daemon since it started, as of the last one.
+    pub fn commits(&self) -> Result<u64> {
+        let text = self.machine.read_text(COUNT)?;
+        text.trim().parse().map_err(|why| {
+            let why = format!("{why}: is the daemon built with the feature fault-injection?");
+            Error::new("count commits", why)
+        })
+    }
+
+    /// Prepares a disturbance at a commit.
+    pub fn disturb(&self, how: Disturbance, commit: u64) -> Result<()> {
+        self.machine
+            .write_file(FILE, format!("{} {commit}", how.word()), 0o644)
+    }
+
+    /// Whether the disturbance has come to pass.
+    pub fn fired(&self) -> Result<Fired> {
+        let done = self.machine.exists(DONE)?;
+        Ok(if done { Fired::Yes } else { Fired::No })
+    }
+
+    /// Waits until it has, or until `over` says that it never will.
+    pub fn wait_until_fired(
+        &self,
+        deadline: Duration,
+        mut over: impl FnMut() -> bool,
+    ) -> Result<Fired> {
+        let until = Instant::now() + deadline;
+        loop {
+            let ended = over();
+            match self.fired()? {
+                Fired::Yes => return Ok(Fired::Yes),
+                Fired::No if ended => return Ok(Fired::No),
+                Fired::No if Instant::now() > until => {
+                    return Err(Error::Timeout {
+                        what: "waiting for the fault".to_owned(),
+                        deadline,
+                        output: self.daemon_log(),
+                    });
+                }
+                Fired::No => std::thread::sleep(Duration::from_millis(20)),
+            }
+        }
+    }
+}
