@@ -16,7 +16,7 @@ const FLOOR: &str = "set -e
     tar -xJf /var/tmp/nix.tar.xz -C /var/tmp/unpacked
     mv /var/tmp/unpacked/*/store/* /nix/store/
     nix=$(echo /nix/store/*-nix-[0-9]*)
-    \"$nix/bin/nix-store\" --load-db </var/tmp/unpacked/*/.reginfo";
+    cat /var/tmp/unpacked/*/.reginfo | \"$nix/bin/nix-store\" --load-db";
 /// The floor, and its bytes safe on the disk.
 const SYNC: &str = "sync --file-system /nix";
 /// As installers do it that know no systemd-sysusers.
