@@ -1,11 +1,13 @@
 //! The self-test: a real build through the daemon, as root and as an ordinary user, and Nix on
 //! PATH in a login shell of every shell present, each under a deadline.
 //!
+//! None of them needs another, so they run side by side, and all are heard to their end.
 //! The derivation needs nothing but Nix: its builder is `nix-store` itself, which writes a key
 //! into the output. So it works in a sandbox without any shell; where that builder fails, `/bin/sh`
 //! is tried before the test counts as failed. What was built is deleted again.
 
 use std::path::Path;
+use std::thread::ScopedJoinHandle;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -25,9 +27,9 @@ const TAIL: usize = 1500;
 /// A home that does not exist: nothing of the test stays in anybody's.
 const NO_HOME: &str = "/var/empty/nixctl-self-test";
 
-/// Home of the login shells that are tested: fish makes folders in its home, and they shall not
+/// Homes of the login shells that are tested: fish makes folders in its home, and they shall not
 /// stay in anybody's.
-const SHELL_HOME: &str = "/var/lib/nixctl/self-test-home";
+const SHELL_HOMES: &str = "/var/lib/nixctl/self-test-home";
 
 /// What is tested.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -84,11 +86,36 @@ impl SelfTest {
         }
         let manifest = nix_command::manifest(host, &self.sha256, "self-test")?;
         let daemon = self.daemon_for_the_test(context, &manifest)?;
-        for builder in self.builders(context)? {
-            self.build(context, &manifest, &builder)?;
-        }
+        let builders = self.builders(context)?;
+        let (built, found) = std::thread::scope(|scope| {
+            let looking = scope.spawn(|| self.find_everywhere(context));
+            let built = self.build_all(context, &manifest, &builders);
+            (built, joined(looking))
+        });
         drop(daemon);
-        self.find_everywhere(context)
+        built.and(found)
+    }
+
+    /// Builds as all of them at once, then deletes what was built.
+    fn build_all(
+        &self,
+        context: &Context<'_>,
+        manifest: &Manifest,
+        builders: &[Builder],
+    ) -> Result<(), ResourceError> {
+        let built: Vec<Result<String, ResourceError>> = std::thread::scope(|scope| {
+            let building: Vec<_> = builders
+                .iter()
+                .map(|builder| scope.spawn(|| self.build(context, manifest, builder)))
+                .collect();
+            building.into_iter().map(joined).collect()
+        });
+        let paths: Vec<&str> = built.iter().flatten().map(String::as_str).collect();
+        let deleted = self.delete(context, manifest, &paths);
+        built
+            .into_iter()
+            .try_for_each(|built| built.map(drop))
+            .and(deleted)
     }
 
     /// Without a service manager nothing has started nix-daemon yet.
@@ -136,31 +163,35 @@ impl SelfTest {
         ])
     }
 
+    /// Builds it; the path of what was built.
     fn build(
         &self,
         context: &Context<'_>,
         manifest: &Manifest,
         builder: &Builder,
-    ) -> Result<(), ResourceError> {
+    ) -> Result<String, ResourceError> {
         let name = format!(
             "nixctl-self-test-{}-{}",
             builder.name,
             context.host.clock.now()
         );
         let first = self.try_build(context, manifest, builder, &own_derivation(&name, manifest))?;
-        let Err(why) = first else { return Ok(()) };
+        let why = match first {
+            Ok(path) => return Ok(path),
+            Err(why) => why,
+        };
         let second = self.try_build(context, manifest, builder, &shell_derivation(&name))?;
         second.map_err(|_| failed(&format!("build a derivation as {}", builder.name), &why))
     }
 
-    /// Builds it and deletes it again; the inner error is what Nix said.
+    /// The path of what was built; the inner error is what Nix said.
     fn try_build(
         &self,
         context: &Context<'_>,
         manifest: &Manifest,
         builder: &Builder,
         derivation: &str,
-    ) -> Result<Result<(), String>, ResourceError> {
+    ) -> Result<Result<String, String>, ResourceError> {
         let options = ["--no-out-link", "--option", "substitute", "false"];
         let more = [
             "--option",
@@ -183,8 +214,7 @@ impl SelfTest {
         if output.code != 0 || !path.starts_with("/nix/store/") {
             return Ok(Err(tail(&output)));
         }
-        self.delete(context, manifest, &path)?;
-        Ok(Ok(()))
+        Ok(Ok(path))
     }
 
     /// As well as it goes: a leftover of the test is the garbage collector's.
@@ -192,43 +222,60 @@ impl SelfTest {
         &self,
         context: &Context<'_>,
         manifest: &Manifest,
-        path: &str,
+        paths: &[&str],
     ) -> Result<(), ResourceError> {
+        if paths.is_empty() {
+            return Ok(());
+        }
         let root = Builder {
             name: "root".to_owned(),
             ids: None,
         };
-        let nix_store = || self.nix(context.host, manifest, &root, "nix-store");
-        let deriver = self.output(context, &nix_store().args(["--query", "--deriver", path]))?;
-        let deriver = deriver.map(|output| output.text()).unwrap_or_default();
-        let _ = self.output(context, &nix_store().args(["--delete", path]))?;
-        if let Some(name) = deriver
-            .strip_prefix("/nix/store/")
-            .filter(|it| it.ends_with(".drv"))
-        {
-            let _ = self.output(context, &nix_store().args(["--delete", &deriver]))?;
+        let nix_store = |words: &[&str]| {
+            self.nix(context.host, manifest, &root, "nix-store")
+                .args(words.iter().copied())
+                .args(paths.iter().copied())
+        };
+        let derivers = self.output(context, &nix_store(&["--query", "--deriver"]))?;
+        let derivers = derivers.map(|output| output.text()).unwrap_or_default();
+        let derivers = || derivers.lines().filter(|line| is_derivation(line));
+        let _ = self.output(context, &nix_store(&["--delete"]).args(derivers()))?;
+        for name in derivers().filter_map(|path| path.strip_prefix("/nix/store/")) {
             remove_log(context.host, name)?;
         }
         Ok(())
     }
 
-    /// Looks in every shell, each time in an empty home.
+    /// Looks in every shell at once, each in an empty home.
     fn find_everywhere(&self, context: &Context<'_>) -> Result<(), ResourceError> {
-        let (fs, home) = (&context.host.fs, Path::new(SHELL_HOME));
-        for shell in &self.shells {
-            fs.remove_tree(home)?;
-            if !fs.is_dir(Path::new(STATE_DIR)) {
-                fs.create_dir(Path::new(STATE_DIR), 0o700)?;
-            }
-            fs.create_dir(home, 0o700)?;
-            let found = self.find_in(context, shell);
-            fs.remove_tree(home)?;
-            found?;
+        let (fs, homes) = (&context.host.fs, Path::new(SHELL_HOMES));
+        fs.remove_tree(homes)?;
+        if !fs.is_dir(Path::new(STATE_DIR)) {
+            fs.create_dir(Path::new(STATE_DIR), 0o700)?;
         }
-        Ok(())
+        fs.create_dir(homes, 0o700)?;
+        let looks = self.shells.iter().enumerate().map(|(number, shell)| {
+            let home = homes.join(number.to_string());
+            fs.create_dir(&home, 0o700).map(|()| (shell, home))
+        });
+        let looks = looks.collect::<Result<Vec<_>, _>>()?;
+        let found: Vec<Result<(), ResourceError>> = std::thread::scope(|scope| {
+            let looking: Vec<_> = looks
+                .iter()
+                .map(|(shell, home)| scope.spawn(|| self.find_in(context, shell, home)))
+                .collect();
+            looking.into_iter().map(joined).collect()
+        });
+        fs.remove_tree(homes)?;
+        found.into_iter().collect()
     }
 
-    fn find_in(&self, context: &Context<'_>, shell: &str) -> Result<(), ResourceError> {
+    fn find_in(
+        &self,
+        context: &Context<'_>,
+        shell: &str,
+        home: &Path,
+    ) -> Result<(), ResourceError> {
         let what = format!("find Nix on PATH in a login {shell}");
         if context.host.exec.find(shell).is_none() {
             context
@@ -243,15 +290,7 @@ impl SelfTest {
         };
         let command = Command::new(shell)
             .args(["-l", "-c", question])
-            .env(
-                "HOME",
-                context
-                    .host
-                    .fs
-                    .real(Path::new(SHELL_HOME))
-                    .display()
-                    .to_string(),
-            )
+            .env("HOME", context.host.fs.real(home).display().to_string())
             .env("USER", "root")
             .env("LOGNAME", "root")
             .env("TERM", "dumb")
@@ -304,6 +343,17 @@ impl SelfTest {
     fn deadline(&self) -> Duration {
         Duration::from_secs(self.seconds.max(1))
     }
+}
+
+/// What a thread of the test came to; its panic is the test's.
+fn joined<T>(thread: ScopedJoinHandle<'_, T>) -> T {
+    thread
+        .join()
+        .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
+
+fn is_derivation(path: &str) -> bool {
+    path.starts_with("/nix/store/") && path.ends_with(".drv")
 }
 
 fn own_derivation(name: &str, manifest: &Manifest) -> String {

@@ -1,4 +1,5 @@
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use super::*;
 use crate::host::fake::Answer;
@@ -30,18 +31,25 @@ fn machine() -> (Machine, Manifest) {
     (machine, manifest)
 }
 
-fn build(machine: &Machine, manifest: &Manifest) -> Result<(), ResourceError> {
+fn builder(name: &str, uid: u32) -> Builder {
+    Builder {
+        name: name.into(),
+        ids: Some((uid, uid + 1)),
+    }
+}
+
+fn build(
+    machine: &Machine,
+    manifest: &Manifest,
+    builders: &[Builder],
+) -> Result<(), ResourceError> {
     let mut running = machine.host.clone();
     running.fs = Fs::at("/");
     let context = Context {
         host: &running,
         ..machine.context()
     };
-    let builder = Builder {
-        name: "root".into(),
-        ids: Some((7, 8)),
-    };
-    test(&[]).build(&context, manifest, &builder)
+    test(&[]).build_all(&context, manifest, builders)
 }
 
 #[test]
@@ -57,7 +65,7 @@ fn a_build_that_works_is_deleted_again() {
         &["--query"],
         Answer::text(&format!("{BUILT}.drv")),
     );
-    build(&machine, &manifest).unwrap();
+    build(&machine, &manifest, &[builder("root", 7)]).unwrap();
     let calls = machine.exec.calls();
     assert_eq!(calls[0].run_as, Some((7, 8)));
     assert!(calls[0].args.last().unwrap().contains("dummy://"));
@@ -66,8 +74,63 @@ fn a_build_that_works_is_deleted_again() {
         "only root may delete"
     );
     let lines = machine.exec.lines();
-    assert_eq!(lines[2], format!("{nix_store} --delete {BUILT}"));
-    assert_eq!(lines[3], format!("{nix_store} --delete {BUILT}.drv"));
+    assert_eq!(
+        lines[2..],
+        [format!("{nix_store} --delete {BUILT} {BUILT}.drv")]
+    );
+}
+
+#[test]
+fn builds_run_side_by_side_and_all_of_them_are_deleted() {
+    let (machine, manifest) = machine();
+    let there = std::sync::atomic::AtomicU32::new(0);
+    machine.exec.answer(
+        &format!("{}/bin/nix-build", manifest.nix),
+        &[],
+        // Neither ends well before the other is there.
+        Answer::effect(move |command| {
+            there.fetch_add(1, Ordering::SeqCst);
+            let both = (0..500).any(|_| {
+                std::thread::sleep(Duration::from_millis(10));
+                there.load(Ordering::SeqCst) == 2
+            });
+            let uid = command.run_as.map_or(0, |(uid, _)| uid);
+            Output {
+                code: i32::from(!both),
+                stdout: format!("{BUILT}-{uid}").into(),
+                ..Output::default()
+            }
+        }),
+    );
+    let builders = [builder("root", 7), builder("alice", 8)];
+    build(&machine, &manifest, &builders).unwrap();
+    let last = machine.exec.lines().pop().unwrap();
+    assert!(
+        last.ends_with(&format!("--delete {BUILT}-7 {BUILT}-8")),
+        "{last}"
+    );
+}
+
+#[test]
+fn a_build_beside_one_that_fails_is_deleted_too() {
+    let (machine, manifest) = machine();
+    machine.exec.answer(
+        &format!("{}/bin/nix-build", manifest.nix),
+        &[],
+        Answer::effect(|command| Output {
+            code: i32::from(command.run_as == Some((8, 9))),
+            stdout: BUILT.into(),
+            stderr: "no".into(),
+        }),
+    );
+    let builders = [builder("alice", 8), builder("root", 7)];
+    let built = build(&machine, &manifest, &builders);
+    assert_eq!(
+        built.unwrap_err().to_string(),
+        "cannot build a derivation as alice: no"
+    );
+    let last = machine.exec.lines().pop().unwrap();
+    assert!(last.ends_with(&format!("--delete {BUILT}")), "{last}");
 }
 
 #[test]
@@ -92,11 +155,11 @@ fn the_shell_is_tried_and_the_first_error_told() {
             }
         }),
     );
-    build(&machine, &manifest).unwrap();
+    build(&machine, &manifest, &[builder("root", 7)]).unwrap();
     machine
         .exec
         .answer(&nix_build, &[], Answer::code(1, "no such builder"));
-    let error = build(&machine, &manifest).unwrap_err();
+    let error = build(&machine, &manifest, &[builder("root", 7)]).unwrap_err();
     assert_eq!(error.failure().code, nixctl_proto::Code::SelfTestFailed);
     assert_eq!(
         error.to_string(),
@@ -104,7 +167,7 @@ fn the_shell_is_tried_and_the_first_error_told() {
     );
     machine.exec.answer(&nix_build, &[], Answer::Hang);
     assert!(
-        build(&machine, &manifest)
+        build(&machine, &manifest, &[builder("root", 7)])
             .unwrap_err()
             .to_string()
             .contains("within 5 s")
@@ -112,13 +175,13 @@ fn the_shell_is_tried_and_the_first_error_told() {
     machine
         .exec
         .answer(&nix_build, &[], Answer::text("not a path"));
-    assert!(build(&machine, &manifest).is_err());
+    assert!(build(&machine, &manifest, &[builder("root", 7)]).is_err());
 }
 
 #[test]
 fn shells_must_find_nix_in_a_profile() {
     let (machine, _) = machine();
-    let find = |shell: &str| test(&[]).find_in(&machine.context(), shell);
+    let find = |shell: &str| test(&[]).find_in(&machine.context(), shell, Path::new(SHELL_HOMES));
     find("zsh").unwrap();
     assert!(machine.notes.0.lock().unwrap()[0].contains("zsh was tried: it is not installed"));
     let path = "/nix/var/nix/profiles/nixctl/bin/nix-build";
@@ -175,7 +238,7 @@ fn a_shell_leaves_nothing_in_anybody_s_home() {
         let test = test(&["fish", "fish"]);
         test.find_everywhere(&machine.context()).unwrap();
     }
-    assert!(!machine.path(SHELL_HOME).exists());
+    assert!(!machine.path(SHELL_HOMES).exists());
 }
 
 #[test]
