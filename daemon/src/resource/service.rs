@@ -1,11 +1,14 @@
 //! Units of the service manager that are enabled at boot and started.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::saved::mismatch;
 use super::{Context, Description, Presence, ResourceError, Result, Undo, Undone};
+use crate::host::service::UnitState;
 use crate::host::{Host, ServiceError};
 
 /// For one unit to start or to stop; systemd's own default is 90 s, and its answer is the better
@@ -47,10 +50,30 @@ impl Service {
 
     /// Whether it is on the machine as it should be.
     pub fn probe(&self, host: &Host) -> Result<Presence> {
+        Ok(self.judge(host, &States::read(host, self.units())?))
+    }
+
+    /// Reads what undoing will need.
+    pub fn prepare(&self, host: &Host) -> Result<Undo> {
+        let also = self.also_stop.iter().map(String::as_str);
+        let states = States::read(host, self.units().into_iter().chain(also))?;
+        if self.judge(host, &states) == Presence::Present {
+            return Ok(Undo::Nothing);
+        }
+        let enabled = |unit: &&String| states.of(unit).is_enabled();
+        let active = |unit: &&String| states.of(unit).is_active();
+        let stopped_at_the_end = self.start.iter().chain(&self.also_stop);
+        Ok(Undo::Service(ServiceUndo {
+            enabled: self.enable.iter().filter(enabled).cloned().collect(),
+            active: stopped_at_the_end.filter(active).cloned().collect(),
+        }))
+    }
+
+    fn judge(&self, host: &Host, states: &States) -> Presence {
         let mut wrong = Vec::new();
         let mut right = 0;
         for unit in &self.enable {
-            let state = host.services.state(unit)?;
+            let state = states.of(unit);
             if state.is_enabled() {
                 right += 1;
             } else if state.load == "masked" {
@@ -60,40 +83,18 @@ impl Service {
             }
         }
         for unit in self.started(host) {
-            let state = host.services.state(unit)?;
+            let state = states.of(unit);
             if state.is_active() {
                 right += 1;
             } else {
                 wrong.push(format!("{unit} is {}", state.active));
             }
         }
-        Ok(match (wrong.is_empty(), right) {
+        match (wrong.is_empty(), right) {
             (true, _) => Presence::Present,
             (false, 0) => Presence::Absent,
             (false, _) => Presence::Drifted(wrong.join(", ")),
-        })
-    }
-
-    /// Reads what undoing will need.
-    pub fn prepare(&self, host: &Host) -> Result<Undo> {
-        if self.probe(host)? == Presence::Present {
-            return Ok(Undo::Nothing);
         }
-        let mut undo = ServiceUndo {
-            enabled: Vec::new(),
-            active: Vec::new(),
-        };
-        for unit in &self.enable {
-            if host.services.state(unit)?.is_enabled() {
-                undo.enabled.push(unit.clone());
-            }
-        }
-        for unit in self.start.iter().chain(&self.also_stop) {
-            if host.services.state(unit)?.is_active() {
-                undo.active.push(unit.clone());
-            }
-        }
-        Ok(Undo::Service(undo))
     }
 
     /// Makes it so.
@@ -217,6 +218,26 @@ impl Service {
             host.services.start(unit, DEADLINE)?;
         }
         Ok(())
+    }
+}
+
+/// Units as they were at one moment, each asked about once.
+struct States(BTreeMap<String, UnitState>);
+
+impl States {
+    fn read<'a>(host: &Host, units: impl IntoIterator<Item = &'a str>) -> Result<States> {
+        let mut states = BTreeMap::new();
+        for unit in units {
+            if let Entry::Vacant(place) = states.entry(unit.to_owned()) {
+                place.insert(host.services.state(unit)?);
+            }
+        }
+        Ok(States(states))
+    }
+
+    fn of(&self, unit: &str) -> UnitState {
+        let state = self.0.get(unit).cloned();
+        state.unwrap_or_else(UnitState::not_found)
     }
 }
 

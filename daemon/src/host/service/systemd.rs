@@ -6,6 +6,7 @@
 //! then finds it gone. Every call has a deadline. systemd's own socket is no way around a missing
 //! bus: it names itself in a way that zbus refuses.
 
+use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -160,14 +161,18 @@ impl Systemd {
         }
     }
 
-    fn unit_property(&self, unit: &OwnedObjectPath, name: &str) -> Result<String, CallError> {
+    fn unit_properties(&self, unit: &OwnedObjectPath) -> Result<Properties, CallError> {
         let reply = self.retrying(|link| {
-            let body = (UNIT, name);
-            self.handle
-                .block_on(link.call(unit.as_str(), PROPERTIES, "Get", &body, CALL_DEADLINE))
+            let body = (UNIT,);
+            self.handle.block_on(link.call(
+                unit.as_str(),
+                PROPERTIES,
+                "GetAll",
+                &body,
+                CALL_DEADLINE,
+            ))
         })?;
-        let value: OwnedValue = read(&reply)?;
-        String::try_from(value).map_err(|error| CallError::Lost(error.to_string()))
+        Ok(Properties(read(&reply)?))
     }
 
     fn read_state(&self, unit: &str) -> Result<UnitState, CallError> {
@@ -178,12 +183,25 @@ impl Systemd {
             Err(CallError::Answer(..)) => String::new(),
             Err(error) => return Err(error),
         };
+        // All at once: one question is cheaper than three, and they belong to one moment.
+        let mut properties = self.unit_properties(&path)?;
         Ok(UnitState {
-            load: self.unit_property(&path, "LoadState")?,
-            active: self.unit_property(&path, "ActiveState")?,
+            load: properties.take("LoadState")?,
+            active: properties.take("ActiveState")?,
             file,
-            fragment: self.unit_property(&path, "FragmentPath")?,
+            fragment: properties.take("FragmentPath")?,
         })
+    }
+}
+
+/// The properties of a unit.
+struct Properties(HashMap<String, OwnedValue>);
+
+impl Properties {
+    fn take(&mut self, name: &str) -> Result<String, CallError> {
+        let missing = || CallError::Lost(format!("the unit has no {name}"));
+        let value = self.0.remove(name).ok_or_else(missing)?;
+        String::try_from(value).map_err(|error| CallError::Lost(error.to_string()))
     }
 }
 
