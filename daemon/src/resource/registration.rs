@@ -78,7 +78,6 @@ impl Registration {
         let command = nix_command::command(context.host, &manifest, "nix-store", &["--load-db"])
             .stdin(manifest.reginfo.clone());
         nix_command::run(context.host, &command, context.cancel)?;
-        context.host.fs.sync_file_system(DATABASE_DIR.as_ref())?;
         Ok(())
     }
 
