@@ -13,9 +13,8 @@ use std::thread::{Scope, ScopedJoinHandle};
 
 use liblzma::bufread::XzDecoder;
 use liblzma::stream::{CONCATENATED, MtStreamBuilder, Stream};
-use sha2::{Digest, Sha256};
 
-use super::files::hex;
+use super::files::Hashing;
 use crate::host::Cancel;
 
 const XZ_MAGIC: &[u8] = b"\xfd7zXZ\0";
@@ -191,15 +190,11 @@ pub fn start<'scope>(
     let (sender, pieces) = sync_channel(WAITING);
     let (empty, used) = channel();
     let thread = scope.spawn(move || {
-        let source = Hashing {
-            file,
-            hasher: Sha256::new(),
-            done,
-        };
+        let source = Hashing::new(Counting { file, done });
         let mut reader = BufReader::with_capacity(INPUT, source);
         send_all(&mut reader, &sender, &used)?;
         io::copy(&mut reader, &mut io::sink()).ok()?;
-        Some(hex(&reader.into_inner().hasher.finalize()))
+        Some(reader.into_inner().finish())
     });
     (
         Stage {
@@ -248,16 +243,14 @@ fn fill(decoder: &mut impl Read, piece: &mut Vec<u8>) -> io::Result<()> {
     Ok(())
 }
 
-struct Hashing {
+struct Counting {
     file: std::fs::File,
-    hasher: Sha256,
     done: Arc<AtomicU64>,
 }
 
-impl Read for Hashing {
+impl Read for Counting {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.file.read(buffer)?;
-        self.hasher.update(&buffer[..count]);
         self.done.fetch_add(count as u64, Ordering::Relaxed);
         Ok(count)
     }
@@ -267,6 +260,9 @@ impl Read for Hashing {
 mod tests {
     use std::io::Write;
 
+    use sha2::{Digest, Sha256};
+
+    use super::super::files::hex;
     use super::*;
 
     fn xz(bytes: &[u8]) -> Vec<u8> {

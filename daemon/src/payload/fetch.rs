@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use nix::libc::{O_CLOEXEC, O_NOFOLLOW};
 use nixctl_proto::Code;
 
-use super::files::{hash_all, is_sha256, open_regular, private_dir};
+use super::files::{Hashing, hash_all, is_sha256, open_regular, private_dir};
 use super::http::{Client, RETRIES};
 use super::url::Url;
 use super::{DOWNLOADS_DIR, Fetch, PayloadError, Release, Source};
@@ -99,6 +99,8 @@ impl Job<'_> {
         self.fs.remove_file(&self.part_path())?;
         let mut part = self.open_part()?;
         let total = source.metadata().map_or(0, |meta| meta.len());
+        // Of the bytes as they are written; unpacking hashes once more what it reads.
+        let mut source = Hashing::new(&mut source);
         self.pour(&mut source, &mut part, 0, total, |source| {
             FsError {
                 action: "read",
@@ -107,7 +109,8 @@ impl Job<'_> {
             }
             .into()
         })?;
-        self.finish(part, false).map(|_| ())
+        let hash = source.finish();
+        self.finish(part, hash, false).map(|_| ())
     }
 
     fn download(&self, client: &Client, url: &Url) -> Result<(), PayloadError> {
@@ -118,7 +121,9 @@ impl Job<'_> {
             let before = length(&part);
             match self.continue_from(client, url, &mut part) {
                 Ok(began_again) => {
-                    if self.finish(part, continued && !began_again)? {
+                    self.write_error(part.rewind())?;
+                    let hash = self.hash(&mut part, &self.part_path())?;
+                    if self.finish(part, hash, continued && !began_again)? {
                         return Ok(());
                     }
                     part = self.open_part()?;
@@ -200,11 +205,9 @@ impl Job<'_> {
         }
     }
 
-    /// Checks the whole part and gives it its name. `false`: it was wrong, may have been put
-    /// together from two different files, and is gone.
-    fn finish(&self, mut part: File, continued: bool) -> Result<bool, PayloadError> {
-        self.write_error(part.rewind())?;
-        let hash = self.hash(&mut part, &self.part_path())?;
+    /// Checks the hash of the whole part and gives it its name. `false`: it was wrong, may have
+    /// been put together from two different files, and is gone.
+    fn finish(&self, part: File, hash: String, continued: bool) -> Result<bool, PayloadError> {
         if hash != self.release.sha256 {
             self.fs.remove_file(&self.part_path())?;
             if continued {

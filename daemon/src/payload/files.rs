@@ -91,6 +91,33 @@ pub fn hash_all(
     }
 }
 
+/// Hashes what is read through it.
+pub struct Hashing<R> {
+    reader: R,
+    hasher: Sha256,
+}
+
+impl<R: Read> Hashing<R> {
+    /// Reads from `reader`.
+    pub fn new(reader: R) -> Self {
+        let hasher = Sha256::new();
+        Hashing { reader, hasher }
+    }
+
+    /// SHA-256 of all that was read, in lower case hexadecimal.
+    pub fn finish(self) -> String {
+        hex(&self.hasher.finalize())
+    }
+}
+
+impl<R: Read> Read for Hashing<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let count = self.reader.read(buffer)?;
+        self.hasher.update(&buffer[..count]);
+        Ok(count)
+    }
+}
+
 /// Lower case hexadecimal.
 pub fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write;
