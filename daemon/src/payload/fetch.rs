@@ -22,7 +22,7 @@ use crate::host::{Cancel, Fs, FsError};
 use crate::resource::Progress;
 
 /// Largest archive that is fetched.
-const MAX_SIZE: u64 = 4 << 30;
+pub(super) const MAX_SIZE: u64 = 4 << 30;
 
 /// Fetches and checks an archive.
 ///

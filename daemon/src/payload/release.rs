@@ -5,13 +5,14 @@
 //! it (the layout of releases.nixos.org). A URL needs `.sha256` beside it or a checksum in the
 //! request. A path is hashed as it is now.
 
-use std::io::{BufReader, Read};
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Component, Path};
 
 use nixctl_proto::Code;
 use nixctl_proto::request::InstallRequest;
 use nixctl_proto::settings::InstallSettings;
 
+use super::fetch::MAX_SIZE;
 use super::files::{hash_all, is_sha256, open_regular};
 use super::http::Client;
 use super::url::{Url, path_is_below, redact};
@@ -171,6 +172,11 @@ fn from_path(
     };
     let mut file = open_regular(path).map_err(|error| unreadable(&error.source))?;
     let size = file.metadata().map_err(|error| unreadable(&error))?.len();
+    // Before hashing, which could take hours: a file that has no end is not read to it.
+    if size > MAX_SIZE {
+        return Err(unreadable(&format!("it is larger than {MAX_SIZE} bytes")));
+    }
+    check_magic(path).map_err(|error| unreadable(&error))?;
     // Before hashing: nobody learns the hash of a file that is no release.
     let name = path.file_name().and_then(|name| parse_name(name.to_str()?));
     let (version, system) = name
@@ -206,6 +212,15 @@ fn from_path(
         version,
         system,
     })
+}
+
+/// Whether its first bytes are those of an archive, whatever its name says.
+fn check_magic(path: &Path) -> std::io::Result<()> {
+    let mut file = BufReader::new(open_regular(path).map_err(|error| error.source)?);
+    if file.fill_buf()?.is_empty() {
+        return Err(std::io::Error::other("it is empty"));
+    }
+    decode::decoder(file).map(drop)
 }
 
 /// Version and system from the top folder of an archive, for files with names of their own.

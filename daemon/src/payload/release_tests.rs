@@ -6,6 +6,9 @@ use super::super::files::hex;
 use super::super::test_server::{Server, file, reply};
 use super::*;
 
+/// Begins like an archive.
+const ZSTD: &[u8] = b"\x28\xb5\x2f\xfdrest";
+
 fn settings(server: &Server) -> InstallSettings {
     InstallSettings {
         release_server: server.url(""),
@@ -123,17 +126,41 @@ fn foreign_systems_and_names_are_refused() {
 }
 
 #[test]
+fn a_file_that_is_no_archive_or_has_no_end_is_refused_unread() {
+    let dir = tempfile::tempdir().unwrap();
+    let name = format!("nix-2.26.3-{}.tar.xz", this_system());
+    let path = dir.path().join(name);
+    let settings = InstallSettings::default();
+    let refused = |why: &str| {
+        let began = std::time::Instant::now();
+        let error = ask(source(path.to_str().unwrap()), &settings).unwrap_err();
+        assert_eq!(error.code(), Code::BadSource, "{error}");
+        assert!(error.to_string().contains(why), "{error}");
+        assert!(began.elapsed().as_secs() < 5, "it was read to its end");
+    };
+    std::fs::write(&path, b"").unwrap();
+    refused("empty");
+    std::fs::write(&path, b"this is no archive").unwrap();
+    refused("neither xz nor zstd");
+    std::fs::write(&path, ZSTD).unwrap();
+    // It has no blocks: nothing of it is ever read.
+    let file = std::fs::File::options().write(true).open(&path).unwrap();
+    file.set_len(MAX_SIZE + 1).unwrap();
+    refused("larger than");
+}
+
+#[test]
 fn a_path_is_hashed_and_compared_with_all_that_is_known() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir
         .path()
         .join(format!("nix-2.26.3-{}.tar.xz", this_system()));
-    std::fs::write(&path, b"archive").unwrap();
+    std::fs::write(&path, ZSTD).unwrap();
     let settings = InstallSettings::default();
     let text = path.to_str().unwrap();
-    let expected = hex(&Sha256::digest(b"archive"));
+    let expected = hex(&Sha256::digest(ZSTD));
     let release = ask(source(text), &settings).unwrap();
-    assert_eq!((release.sha256, release.size), (expected.clone(), Some(7)));
+    assert_eq!((release.sha256, release.size), (expected.clone(), Some(8)));
     let beside = path.with_added_extension("sha256");
     std::fs::write(&beside, format!("{expected}  archive\n")).unwrap();
     ask(source(text), &settings).unwrap();
