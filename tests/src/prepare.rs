@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::exec::Run;
 
 /// A tool and the Debian package it is in.
-const TOOLS: [(&str, &str); 15] = [
+const TOOLS: [(&str, &str); 16] = [
     ("mmdebstrap", "mmdebstrap"),
     ("systemd-nspawn", "systemd-container"),
     ("patchelf", "patchelf"),
@@ -26,6 +26,7 @@ const TOOLS: [(&str, &str); 15] = [
     ("gpgv", "gpgv"),
     ("getfattr", "attr"),
     ("strace", "strace"),
+    ("openssl", "openssl"),
 ];
 
 /// Keys that Debian's mirror is checked with, and their package.
@@ -75,10 +76,24 @@ pub fn install() -> Result<()> {
     if find("apt-get").is_none() {
         return Err(Error::new("install tools", "this host has no apt-get"));
     }
-    apt(&["update"])?;
     let mut arguments = vec!["install", "--yes", "--no-install-recommends"];
     arguments.extend(&packages);
-    apt(&arguments)
+    retry(|| {
+        apt(&["update"])?;
+        apt(&arguments)
+    })
+}
+
+/// Tries something that downloads, three times in all: mirrors hiccup.
+pub fn retry(mut work: impl FnMut() -> Result<()>) -> Result<()> {
+    for pause in [5, 20] {
+        match work() {
+            Ok(()) => return Ok(()),
+            Err(error) => eprintln!("lab: {error}; trying again in {pause} s"),
+        }
+        std::thread::sleep(Duration::from_secs(pause));
+    }
+    work()
 }
 
 fn missing_packages() -> Vec<&'static str> {

@@ -2,90 +2,22 @@
 //! code, and with a machine that is as it was.
 #![allow(clippy::unwrap_used)]
 
+mod cases;
+
 use std::path::Path;
 
+use cases::{Cases, complaints};
 use nixctl_lab::dist::install_by_hand;
+use nixctl_lab::require;
 use nixctl_lab::server::Fault;
 use nixctl_lab::world::{OPERATION, PROGRAMS, Stage, World, changes};
-use nixctl_lab::{Output, require};
-
-/// Collects what was wrong in several cases on one machine.
-struct Cases {
-    world: World,
-    wrong: Vec<String>,
-}
-
-impl Cases {
-    fn new(name: &str) -> Self {
-        Self::on(World::boot(name).unwrap())
-    }
-
-    fn on(world: World) -> Self {
-        Self {
-            world,
-            wrong: Vec::new(),
-        }
-    }
-
-    /// Prepares the machine, runs a command that must end like this and change nothing, tidies up.
-    fn expect(&mut self, prepare: &str, command: &str, (code, exit): (&str, i32), tidy: &str) {
-        let world = &self.world;
-        world.machine.sh(prepare).unwrap().ok().unwrap();
-        // systemd learns of a mount a moment later.
-        let look = || {
-            world
-                .snapshot_but(&["unit:nix.mount", "unit:etc.mount"])
-                .unwrap()
-        };
-        let before = look();
-        let output = world.run("root", command).unwrap();
-        world.settled(OPERATION).unwrap();
-        let changed = changes(&before, &look());
-        println!(
-            "--- {prepare}\n{command}\n{}{}",
-            output.stdout, output.stderr
-        );
-        let mut wrong = complaints(&output, code, exit);
-        wrong.extend(changed);
-        if !wrong.is_empty() {
-            println!("WRONG: {wrong:#?}");
-            self.wrong.push(format!(
-                "after `{prepare}`, `{command}`: {wrong:#?}\n{output:?}"
-            ));
-        }
-        world.machine.sh(tidy).unwrap().ok().unwrap();
-    }
-
-    fn finish(self) {
-        assert!(
-            self.wrong.is_empty(),
-            "{}\n{}",
-            self.wrong.join("\n"),
-            self.world.daemon_log()
-        );
-    }
-}
-
-fn complaints(output: &Output, code: &str, exit: i32) -> Vec<String> {
-    let mut wrong = Vec::new();
-    if output.status != exit {
-        wrong.push(format!("exit code {} instead of {exit}", output.status));
-    }
-    if !output.stderr.contains(&format!("error[{code}]")) {
-        wrong.push(format!("no error[{code}]"));
-    }
-    if !output.stderr.contains("help:") {
-        wrong.push("no help".to_owned());
-    }
-    wrong
-}
 
 #[test]
 fn what_is_seen_before_anything_is_changed() {
     if !require() {
         return;
     }
-    let mut cases = Cases::new("preflight");
+    let mut cases = Cases::on(World::boot("preflight").unwrap());
     let install = cases.world.install_command();
     let tmpfs = "mkdir /nix && mount -t tmpfs -o";
     let gone = "umount /nix && rmdir /nix";
@@ -156,49 +88,6 @@ fn what_is_seen_before_anything_is_changed() {
 }
 
 #[test]
-fn sources_that_are_none() {
-    if !require() {
-        return;
-    }
-    let mut cases = Cases::new("sources");
-    let from = |source: &str| format!("nixctl install --source {source} --yes");
-    let server = cases.world.server.url();
-    cases
-        .world
-        .server
-        .put("/nix/junk.tar.xz", "this is no archive");
-    cases.expect(
-        "",
-        &from("http://127.0.0.1:9/nix-2.26.3-x86_64-linux.tar.xz"),
-        ("NIX1004", 5),
-        "",
-    );
-    cases.expect("", &from("/var/tmp/none.tar.xz"), ("NIX1013", 5), "");
-    cases.expect("", &from("/etc/passwd"), ("NIX1013", 5), "");
-    cases.expect("", &from("/var/tmp"), ("NIX1013", 5), "");
-    cases.expect(
-        "",
-        &from(&format!("{server}/nix/none.tar.xz")),
-        ("NIX1013", 5),
-        "",
-    );
-    cases.expect(
-        "",
-        "nixctl install --version 9.9.9 --yes",
-        ("NIX1013", 5),
-        "",
-    );
-    cases.expect(
-        "",
-        "nixctl install --version ../../x --yes",
-        ("NIX3003", 2),
-        "",
-    );
-    cases.expect("", &from("ftp://127.0.0.1/x.tar.xz"), ("NIX3003", 2), "");
-    cases.finish();
-}
-
-#[test]
 fn a_foreign_nix_is_not_touched() {
     if !require() {
         return;
@@ -218,7 +107,7 @@ fn an_altered_or_cut_download() {
     if !require() {
         return;
     }
-    let mut cases = Cases::new("download");
+    let mut cases = Cases::on(World::boot("download").unwrap());
     let install = cases.world.install_command();
     let prefix = "/nix/";
     cases
@@ -392,16 +281,58 @@ fn a_disk_that_becomes_full() {
     assert!(again.success(), "{again:?}");
 }
 
+/// What a child that hangs has started, to be looked for when it was ended.
+const GRANDCHILD: &str = "sleep 98765";
+
+fn assert_nobody_is_left(world: &World) {
+    let left = world.machine.exec(&["pgrep", "--full", GRANDCHILD]);
+    let left = left.unwrap();
+    assert!(!left.success(), "the child's child still runs: {left:?}");
+}
+
 #[test]
 fn a_child_that_hangs() {
     if !require() {
         return;
     }
     let world = World::boot("hang").unwrap();
-    let hang = "mv /usr/bin/systemd-sysusers /usr/bin/systemd-sysusers.real
-        printf '#!/bin/sh\nsleep 98765 & wait\n' >/usr/bin/systemd-sysusers
-        chmod 755 /usr/bin/systemd-sysusers";
-    world.machine.sh(hang).unwrap().ok().unwrap();
+    let set = "nixctl config set install.self_test_seconds 3";
+    world.run("root", set).unwrap().ok().unwrap();
+    // A login shell that never comes up.
+    let config = format!("{GRANDCHILD}\n");
+    world
+        .machine
+        .write_file("/etc/fish/config.fish", config, 0o644)
+        .unwrap();
+    let before = world.snapshot().unwrap();
+    let output = world.run("root", &world.install_command()).unwrap();
+    println!("{output:?}");
+    assert_eq!(
+        complaints(&output, "NIX2008", 1),
+        [""; 0],
+        "{output:?}\n{}",
+        world.daemon_log()
+    );
+    let late = "fish: it did not end within 3 s";
+    assert!(output.stderr.contains(late), "{output:?}");
+    assert_nobody_is_left(&world);
+    assert_eq!(changes(&before, &world.snapshot().unwrap()), [""; 0]);
+}
+
+/// The same in a step with a long deadline of its own.
+#[test]
+fn a_tool_that_hangs() {
+    // A minute, spent waiting.
+    if !nixctl_lab::full() || !require() {
+        return;
+    }
+    let world = World::boot("hang-tool").unwrap();
+    let hang = format!(
+        "mv /usr/bin/systemd-sysusers /usr/bin/systemd-sysusers.real
+        printf '#!/bin/sh\\n{GRANDCHILD} & wait\\n' >/usr/bin/systemd-sysusers
+        chmod 755 /usr/bin/systemd-sysusers"
+    );
+    world.machine.sh(&hang).unwrap().ok().unwrap();
     let before = world.snapshot().unwrap();
     let output = world.run("root", &world.install_command()).unwrap();
     println!("{output:?}");
@@ -411,11 +342,7 @@ fn a_child_that_hangs() {
         "{output:?}\n{}",
         world.daemon_log()
     );
-    let left = world
-        .machine
-        .exec(&["pgrep", "--full", "sleep 98765"])
-        .unwrap();
-    assert!(!left.success(), "the child's child still runs: {left:?}");
+    assert_nobody_is_left(&world);
     assert_eq!(changes(&before, &world.snapshot().unwrap()), [""; 0]);
 }
 

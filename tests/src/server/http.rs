@@ -42,7 +42,7 @@ fn answer(stream: &TcpStream, shared: &Shared) -> io::Result<()> {
     let Some(mut request) = read_request(stream)? else {
         return Ok(());
     };
-    let (content, faults) = {
+    let (content, faults, date) = {
         let state = shared.state();
         let mut faults = Faults::default();
         for (_, fault) in state
@@ -53,7 +53,7 @@ fn answer(stream: &TcpStream, shared: &Shared) -> io::Result<()> {
             faults.add(*fault);
         }
         faults.add_query(&request.query);
-        (state.find(&request.path), faults)
+        (state.find(&request.path), faults, state.date.clone())
     };
     std::thread::sleep(faults.delay);
     let supported = matches!(request.method.as_str(), "GET" | "HEAD");
@@ -87,6 +87,9 @@ fn answer(stream: &TcpStream, shared: &Shared) -> io::Result<()> {
         "Content-Length: {}\r\nAccept-Ranges: bytes\r\n",
         end - start
     );
+    if let Some(date) = date {
+        head += &format!("Date: {date}\r\n");
+    }
     match status {
         206 => head += &format!("Content-Range: bytes {start}-{}/{total}\r\n", end - 1),
         416 => head += &format!("Content-Range: bytes */{total}\r\n"),

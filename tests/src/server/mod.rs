@@ -2,24 +2,29 @@
 //!
 //! It runs as threads of the test process; only the listening socket is made in the machine's
 //! network namespace, so it needs no program in the machine and outlives the machine's reboots.
-//! Every request is recorded. Dropping the [`Server`] closes the port.
+//! Every request is recorded. Dropping the [`Server`] closes the port. A [`Front`] before it speaks
+//! TLS with a certificate of an [`Authority`], also as a proxy that inspects what goes through it.
 
+mod authority;
 mod fault;
 mod http;
+mod listener;
+mod tls;
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::net::{Shutdown, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
 
+pub use authority::{Authority, Identity, Validity};
 pub use fault::Fault;
 pub use http::Request;
+pub use tls::Front;
+
+use listener::Listener;
 
 use crate::dist::Release;
-use crate::error::{Context, Error, Result};
+use crate::error::{Error, Result};
 
 /// What is served under a path.
 #[derive(Debug, Clone)]
@@ -44,7 +49,7 @@ pub(crate) struct State {
     folders: BTreeMap<String, PathBuf>,
     faults: Vec<(String, Fault)>,
     requests: Vec<Request>,
-    open: Vec<TcpStream>,
+    date: Option<String>,
 }
 
 impl Shared {
@@ -75,36 +80,25 @@ impl State {
 /// A running server.
 #[derive(Debug)]
 pub struct Server {
-    port: u16,
     shared: Arc<Shared>,
-    acceptor: Option<JoinHandle<()>>,
-    network: Option<PathBuf>,
+    listener: Listener,
 }
 
 impl Server {
     /// Listens on 127.0.0.1 of a network namespace (the host's own when none); port 0 picks one.
     pub fn start(network: Option<&Path>, port: u16) -> Result<Self> {
-        let listener = in_network(network, move || TcpListener::bind(("127.0.0.1", port)))?;
-        let port = listener
-            .local_addr()
-            .context(|| "ask for the server's port")?
-            .port();
         let shared = Arc::new(Shared::default());
-        let for_thread = Arc::clone(&shared);
-        let acceptor = std::thread::spawn(move || accept(&listener, &for_thread));
-        let network = network.map(Path::to_path_buf);
-        Ok(Self {
-            port,
-            shared,
-            acceptor: Some(acceptor),
-            network,
-        })
+        let for_threads = Arc::clone(&shared);
+        let listener = Listener::start(network, port, move |stream| {
+            http::serve(stream, &for_threads);
+        })?;
+        Ok(Self { shared, listener })
     }
 
     /// The address to put paths behind: `http://127.0.0.1:PORT`.
     #[must_use]
     pub fn url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
+        format!("http://127.0.0.1:{}", self.listener.port())
     }
 
     /// The URL of a release's `.tar.xz`.
@@ -166,6 +160,11 @@ impl Server {
         self.shared.state().faults.clear();
     }
 
+    /// Puts this into the header `Date` of every answer, which has none otherwise.
+    pub fn set_date(&self, date: &str) {
+        self.shared.state().date = Some(date.to_owned());
+    }
+
     /// All requests so far, oldest first.
     #[must_use]
     pub fn requests(&self) -> Vec<Request> {
@@ -175,18 +174,8 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
+        // Answers that wait or are slow on purpose end; then the listener is dropped.
         self.shared.stopped.store(true, Ordering::Relaxed);
-        for stream in self.shared.state().open.drain(..) {
-            let _ = stream.shutdown(Shutdown::Both);
-        }
-        // Wakes the acceptor, which then sees that it shall stop.
-        let port = self.port;
-        let wake = in_network(self.network.as_deref(), move || {
-            TcpStream::connect(("127.0.0.1", port))
-        });
-        if let (Ok(_), Some(acceptor)) = (wake, self.acceptor.take()) {
-            let _ = acceptor.join();
-        }
     }
 }
 
@@ -196,38 +185,4 @@ fn release_path(release: &Release, ending: &str) -> String {
         release.version,
         release.top()
     )
-}
-
-fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
-    for stream in listener.incoming() {
-        if shared.stopped() {
-            return;
-        }
-        let Ok(stream) = stream else { continue };
-        if let Ok(copy) = stream.try_clone() {
-            shared.state().open.push(copy);
-        }
-        let shared = Arc::clone(shared);
-        std::thread::spawn(move || http::serve(&stream, &shared));
-    }
-}
-
-/// Runs a socket call in a network namespace: on a thread of its own, which alone moves there.
-fn in_network<T: Send + 'static>(
-    network: Option<&Path>,
-    call: impl FnOnce() -> std::io::Result<T> + Send + 'static,
-) -> Result<T> {
-    let Some(file) = network else {
-        return call().context(|| "open a socket");
-    };
-    let file = file.to_path_buf();
-    let thread = std::thread::spawn(move || {
-        let namespace = File::open(&file)?;
-        nix::sched::setns(namespace, nix::sched::CloneFlags::CLONE_NEWNET)?;
-        call()
-    });
-    let result = thread
-        .join()
-        .map_err(|_| Error::new("open a socket", "the thread panicked"))?;
-    result.context(|| "open a socket in the machine")
 }
