@@ -69,6 +69,61 @@ fn a_private_daemon_installs_and_root_builds() {
     assert!(again.success(), "{again:?}");
 }
 
+/// Runs a command as in a container that was given little: the ids are the machine's, there is no
+/// CAP_SYS_ADMIN, and no user namespace can be made in which there would be.
+const LIMITED: &str = r#"#!/bin/sh
+# A /proc of its own, since the limit cannot be set in the one that the container has.
+exec unshare --mount --pid --fork --mount-proc \
+    unshare --user --map-users=0,0,65536 --map-groups=0,0,65536 --setuid 0 --setgid 0 sh -c '
+    echo 0 >/proc/sys/user/max_user_namespaces &&
+    exec setpriv --inh-caps=-sys_admin --bounding-set=-sys_admin -- "$@"' sh "$@"
+"#;
+
+#[test]
+fn where_the_sandbox_cannot_work_it_is_off_and_the_reason_said() {
+    if !require() {
+        return;
+    }
+    let world = container("limited");
+    let machine = &world.machine;
+    machine
+        .write_file("/usr/local/bin/limited", LIMITED, 0o755)
+        .unwrap();
+    let before = world.snapshot().unwrap();
+    for how in ["--mount", "--user"] {
+        let tried = world.run("root", &format!("limited unshare {how} true"));
+        assert!(!tried.unwrap().success(), "this container has no limits");
+    }
+    let command = format!("limited nixctl --private install --source {TARBALL} --yes");
+    let output = world.run("root", &command).unwrap();
+    println!("{output:?}");
+    assert!(output.success(), "{output:?}");
+    let conf = machine.read_text("/etc/nix/nix.conf").unwrap();
+    println!("{conf}");
+    let lines: Vec<&str> = conf.lines().collect();
+    let choice = lines.iter().position(|line| *line == "sandbox = false");
+    let reason = lines[choice.unwrap() - 1];
+    assert!(reason.starts_with('#'), "no reason beside it: {conf}");
+    assert!(reason.contains("cannot be made here"), "{conf}");
+    let said = format!("{}{}", output.stdout, output.stderr);
+    assert!(said.contains("cannot be made here"), "{said}");
+
+    let file = world.write_derivation("limited").unwrap();
+    let build = format!("nix-build --no-out-link --option substitute false {file}");
+    let strict = "--option sandbox true --option sandbox-fallback false";
+    let sandboxed = world.run("root", &format!("limited {build} {strict}"));
+    assert!(
+        !sandboxed.unwrap().success(),
+        "the sandbox would have worked"
+    );
+    let built = format!("cat $(limited {build})");
+    let built = world.run("root", &built).unwrap().ok().unwrap();
+    assert_eq!(built.text(), "limited is built");
+    let command = "limited nixctl --private uninstall --yes";
+    world.run("root", command).unwrap().ok().unwrap();
+    assert_eq!(changes(&before, &world.snapshot().unwrap()), [""; 0]);
+}
+
 #[test]
 fn a_single_user_install_has_no_build_users() {
     if !require() {

@@ -8,9 +8,9 @@ use crate::exec::Output;
 pub const SHELLS: [&str; 4] = ["sh", "bash", "zsh", "fish"];
 
 impl World {
-    /// Builds a derivation that no other call of this name has built, in a login shell of a user:
-    /// `nix-build`, found on PATH, with the release's busybox as builder. Returns what it made.
-    pub fn build(&self, user: &str, shell: &str, name: &str) -> Result<String> {
+    /// Writes a derivation with the release's busybox as builder, which makes a file that says
+    /// `NAME is built`; returns the file that `nix-build` takes.
+    pub fn write_derivation(&self, name: &str) -> Result<String> {
         let file = format!("/var/tmp/{name}.nix");
         // That its path may be named also proves that it is registered.
         let found = "ls -d /nix/store/*-busybox-static-* | tail -n 1";
@@ -22,6 +22,13 @@ impl World {
             self.release().system
         );
         self.machine.write_file(&file, expression, 0o644)?;
+        Ok(file)
+    }
+
+    /// Builds a derivation that no other call of this name has built, in a login shell of a user:
+    /// `nix-build`, found on PATH. Returns what it made.
+    pub fn build(&self, user: &str, shell: &str, name: &str) -> Result<String> {
+        let file = self.write_derivation(name)?;
         let command = format!("cat (nix-build --no-out-link --option substitute false {file})");
         let command = match shell {
             "fish" => command,
