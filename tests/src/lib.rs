@@ -14,6 +14,7 @@ pub mod machine;
 pub mod paths;
 pub mod prepare;
 pub mod product;
+pub mod progress;
 pub mod server;
 pub mod snapshot;
 pub mod world;

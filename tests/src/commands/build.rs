@@ -5,10 +5,16 @@ use std::process::Command;
 use nixctl_lab::error::Context;
 use nixctl_lab::{Result, paths};
 
+/// How often cargo repeats a download.
+const RETRY: &str = "CARGO_NET_RETRY";
+
 /// Runs cargo; true when it succeeded.
 pub fn cargo(words: &[&str], variables: &[(&str, &str)]) -> Result<bool> {
     println!("lab: cargo {}", words.join(" "));
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    if std::env::var_os(RETRY).is_none() {
+        command.env(RETRY, "10");
+    }
     command
         .args(words)
         .envs(variables.iter().copied())

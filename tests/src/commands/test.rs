@@ -7,7 +7,8 @@ use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Instant;
 
-use nixctl_lab::{Error, Result, paths};
+use nixctl_lab::progress::{self, Follower};
+use nixctl_lab::{Error, Result, paths, prepare};
 
 use super::build::cargo;
 
@@ -19,10 +20,11 @@ const NEXTEST: &str = "cargo-nextest@0.9";
 /// Options of `test`.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
-    /// The long tests too: a kill at every single commit (about an hour).
+    /// The long tests too: a kill at every single commit.
     #[arg(long)]
     full: bool,
-    /// Only tests whose name contains this.
+    /// Only tests whose name, or whose file's name, contains this.
+    #[arg(value_parser = plain)]
     filter: Option<String>,
 }
 
@@ -70,11 +72,10 @@ fn tests(arguments: &Arguments) -> Result<bool> {
     ]
     .concat();
     let runner = nextest()?;
-    let mut words = vec!["nextest", "run", "--workspace", "--no-tests=pass"];
+    // A filter that finds nothing is a mistake, not a success.
+    let mut words = vec!["nextest", "run", "--workspace", "--no-tests=fail"];
     words.extend(FEATURES);
-    if !arguments.full {
-        words.push("--no-fail-fast");
-    }
+    words.push("--no-fail-fast");
     let folder = paths::target().join("debug");
     let folder = folder.to_string_lossy();
     let mut variables = vec![("NIXCTL_BINARIES", &*folder), ("PATH", &*runner)];
@@ -82,8 +83,57 @@ fn tests(arguments: &Arguments) -> Result<bool> {
         words.extend(["--profile", "full"]);
         variables.push(("NIXCTL_LAB_FULL", "1"));
     }
-    words.extend(arguments.filter.as_deref());
-    Ok(cargo(&build, &[])? && cargo(&words, &variables)?)
+    let filter = arguments.filter.as_deref();
+    let filter = filter.map(|word| filterset(word, &test_files()));
+    if let Some(filter) = &filter {
+        words.extend(["-E", filter]);
+    }
+    if !cargo(&build, &[])? {
+        return Ok(false);
+    }
+    let follower = Follower::start(&paths::lab("scratch")?.join(paths::unique("progress")))?;
+    let file = follower.path().to_string_lossy().into_owned();
+    variables.push((progress::VARIABLE, &file));
+    let passed = cargo(&words, &variables);
+    let wrong = follower.finish();
+    if !wrong.is_empty() {
+        println!("lab: wrong in the campaigns:");
+        wrong.iter().for_each(|line| println!("lab:   {line}"));
+    }
+    passed
+}
+
+/// "The name contains it, or it is in one of these files" in the test runner's language, which
+/// takes a file that does not exist for a mistake.
+fn filterset(word: &str, files: &[String]) -> String {
+    let files = files
+        .iter()
+        .filter(|file| file.contains(word))
+        .map(|file| format!(" | binary(={file})"));
+    std::iter::once(format!("test(~{word})"))
+        .chain(files)
+        .collect()
+}
+
+/// The names of all files of tests, of every package.
+fn test_files() -> Vec<String> {
+    let folders = |dir: PathBuf| std::fs::read_dir(dir).into_iter().flatten().flatten();
+    let mut names: Vec<String> = folders(paths::workspace())
+        .flat_map(|package| folders(package.path().join("tests")))
+        .filter_map(|file| Some(file.file_name().to_str()?.strip_suffix(".rs")?.to_owned()))
+        .collect();
+    names.sort_unstable();
+    names
+}
+
+/// A word that means itself in the test runner's language.
+fn plain(text: &str) -> std::result::Result<String, String> {
+    let word = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':' || c == '-';
+    if !text.is_empty() && text.chars().all(word) {
+        Ok(text.to_owned())
+    } else {
+        Err("it is part of a test's name: letters, digits, `_`, `-` and `:`".to_owned())
+    }
 }
 
 /// The examples in the documentation.
@@ -116,13 +166,15 @@ fn nextest() -> Result<String> {
         &target,
         NEXTEST,
     ];
-    let installed = cargo(&words, &[("CARGO_PROFILE_DEV_DEBUG", "0")])?;
+    // What was built in an attempt is there in the next one.
+    prepare::retry(
+        || match cargo(&words, &[("CARGO_PROFILE_DEV_DEBUG", "0")])? {
+            true => Ok(()),
+            false => Err(Error::new("install cargo-nextest", "see above")),
+        },
+    )?;
     paths::remove_tree(&tools.join("build"))?;
-    if installed {
-        Ok(with_tools)
-    } else {
-        Err(Error::new("install cargo-nextest", "see above"))
-    }
+    Ok(with_tools)
 }
 
 /// Makes sure of a part of Rust that a minimal installation lacks.
@@ -132,14 +184,16 @@ fn component(name: &str, question: &[&str]) -> Result<()> {
         return Ok(());
     }
     println!("lab: rustup component add {name}");
-    let status = Command::new("rustup")
-        .args(["component", "add", name])
-        .status();
-    match status {
-        Ok(status) if status.success() => Ok(()),
-        Ok(status) => Err(Error::new(format!("install {name}"), status)),
-        Err(why) => Err(Error::new(format!("install {name} with rustup"), why)),
-    }
+    prepare::retry(|| {
+        let status = Command::new("rustup")
+            .args(["component", "add", name])
+            .status();
+        match status {
+            Ok(status) if status.success() => Ok(()),
+            Ok(status) => Err(Error::new(format!("install {name}"), status)),
+            Err(why) => Err(Error::new(format!("install {name} with rustup"), why)),
+        }
+    })
 }
 
 fn answers(words: &[&str], path: &str) -> bool {
@@ -148,4 +202,25 @@ fn answers(words: &[&str], path: &str) -> bool {
     command.args(words).env("PATH", path);
     command.stdout(Stdio::null()).stderr(Stdio::null());
     command.status().is_ok_and(|status| status.success())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{filterset, plain, test_files};
+
+    #[test]
+    fn a_filter_is_one_plain_word() {
+        assert_eq!(plain("install::a_b-c").as_deref(), Ok("install::a_b-c"));
+        for odd in ["", "a b", "a)", "test(x)", "/re/"] {
+            assert!(plain(odd).is_err(), "{odd}");
+        }
+    }
+
+    #[test]
+    fn a_filter_names_tests_and_files() {
+        let files = test_files();
+        assert!(files.contains(&"kill".to_owned()), "{files:?}");
+        assert_eq!(filterset("kill", &files), "test(~kill) | binary(=kill)");
+        assert_eq!(filterset("nothing", &files), "test(~nothing)");
+    }
 }

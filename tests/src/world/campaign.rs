@@ -3,16 +3,25 @@
 //! Every trial is on a fresh machine. Afterwards the machine must equal one that was never
 //! disturbed, or one on which nothing was ever done, and the operation's state must say which.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::path::Path;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::{Disturbance, Fired, OPERATION, Stage, World, changes};
 use crate::error::{Error, Result};
+use crate::progress;
 use crate::snapshot::Snapshot;
 
 /// How long an interrupted operation may take to end by itself.
 const RECOVERY: Duration = Duration::from_secs(180);
 /// How many commits of each campaign are tried when not all are.
 const SAMPLE: u64 = 3;
+/// After so many trials in a row that could not be carried out at all, it is the lab that is broken.
+const BROKEN_IN_A_ROW: u32 = 3;
+/// Starts the daemon again at once. Most of a trial's time would be the pause before that, which
+/// says nothing about what is found afterwards.
+const AT_ONCE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/files/restart-at-once.conf");
+/// Where it goes.
+const DROP_IN: &str = "/etc/systemd/system/nixctld.service.d/lab.conf";
 
 /// The operation that is disturbed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,7 +44,6 @@ struct Reference {
 /// What became of one trial.
 #[derive(Debug)]
 struct Trial {
-    commit: u64,
     fired: Fired,
     state: String,
     client: i32,
@@ -47,35 +55,65 @@ struct Trial {
 pub fn campaign(victim: Victim, how: Disturbance) -> Result<()> {
     let reference = Reference::make(victim)?;
     let commits = choose(reference.first, reference.last);
-    println!(
-        "{victim:?}, {how:?}: commits {} to {}, trying {commits:?}",
-        reference.first, reference.last
-    );
+    let name = format!("{victim:?} under {how:?}");
+    progress::tell(&format!(
+        "{name}: commits {} to {}, trying {}",
+        reference.first,
+        reference.last,
+        commits.len()
+    ));
     let mut failed = Vec::new();
-    for commit in commits {
-        let trial = reference.trial(victim, how, commit)?;
-        println!(
-            "commit {}: fired {:?}, {}, client {}{}",
-            trial.commit,
-            trial.fired,
-            trial.state,
-            trial.client,
-            if trial.problems.is_empty() {
-                ""
-            } else {
-                ": WRONG"
+    let mut broken = 0;
+    for (number, commit) in commits.iter().enumerate() {
+        let began = Instant::now();
+        let (words, problems) = match reference.trial(victim, how, *commit) {
+            Ok(trial) => {
+                broken = 0;
+                (trial.to_string(), trial.problems)
             }
-        );
-        if !trial.problems.is_empty() {
-            println!("{}", trial.problems.join("\n"));
-            failed.push(trial.commit);
+            Err(error) => {
+                broken += 1;
+                ("not carried out".to_owned(), vec![error.to_string()])
+            }
+        };
+        progress::tell(&format!(
+            "{name}: commit {commit} ({} of {}): {words} ({:.1} s){}",
+            number + 1,
+            commits.len(),
+            began.elapsed().as_secs_f32(),
+            if problems.is_empty() { "" } else { ": WRONG" }
+        ));
+        if !problems.is_empty() {
+            println!("{}", problems.join("\n"));
+            failed.push(format!("commit {commit}: {}", problems.join("\n  ")));
+        }
+        if broken == BROKEN_IN_A_ROW {
+            failed.push(format!("given up: {broken} trials in a row failed to run"));
+            break;
         }
     }
+    verdict(&name, &failed)
+}
+
+/// All that was wrong, in the order in which it came.
+fn verdict(name: &str, failed: &[String]) -> Result<()> {
     if failed.is_empty() {
-        Ok(())
-    } else {
-        let what = format!("{victim:?} under {how:?}");
-        Err(Error::new(what, format!("wrong after commits {failed:?}")))
+        return Ok(());
+    }
+    for one in failed {
+        let first = one.lines().take(2).collect::<Vec<_>>().join(" ");
+        progress::fail(&format!("{name}: {first}"));
+    }
+    Err(Error::new(name, failed.join("\n")))
+}
+
+impl std::fmt::Display for Trial {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let fired = match self.fired {
+            Fired::Yes => "disturbed",
+            Fired::No => "not disturbed",
+        };
+        write!(f, "{fired}, {}, client {}", self.state, self.client)
     }
 }
 
@@ -103,7 +141,14 @@ impl Victim {
 
     fn boot(self) -> Result<World> {
         let name = format!("campaign-{}", self.kind());
-        World::boot_with(&name, self.stage(), |builder| builder)
+        World::boot_with(&name, self.stage(), |builder| {
+            if crate::full() {
+                builder.file(Path::new(AT_ONCE), DROP_IN, 0o644)
+            } else {
+                // A few trials are with the unit as it is shipped.
+                builder
+            }
+        })
     }
 }
 
@@ -199,7 +244,6 @@ impl Reference {
             problems.push(world.daemon_log());
         }
         Ok(Trial {
-            commit,
             fired,
             state,
             client,
