@@ -6,9 +6,12 @@
 
 mod background;
 
+use std::ffi::{OsStr, OsString};
 use std::io::Write;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::PathBuf;
 use std::process::{Command, ExitStatus, Stdio};
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
@@ -22,6 +25,12 @@ use crate::error::{Context, Error, Result};
 pub const DEADLINE: Duration = Duration::from_secs(60);
 /// How often a running command is looked at.
 const TICK: Duration = Duration::from_millis(2);
+/// Where root's tools are, which the search path of a user may lack.
+const SYSTEM_FOLDERS: [&str; 2] = ["/usr/sbin", "/sbin"];
+/// The search path of every command on the host.
+static SEARCH_PATH: LazyLock<OsString> = LazyLock::new(|| {
+    search_path(&std::env::var_os("PATH").unwrap_or_else(|| "/usr/bin:/bin".into()))
+});
 /// How much output an error message quotes.
 const QUOTE: usize = 4000;
 
@@ -96,6 +105,8 @@ impl Run {
         let mut command = Command::new(words.next().unwrap_or("true"));
         command.args(words);
         command.process_group(0);
+        // Programs of the system are found, and speak one language, whoever runs the lab.
+        command.env("PATH", &*SEARCH_PATH).env("LC_ALL", "C");
         let label = argv.iter().map(AsRef::as_ref).collect::<Vec<_>>().join(" ");
         Self {
             command,
@@ -192,6 +203,12 @@ pub fn kill_tree(root: u32) {
     }
 }
 
+/// A search path with root's folders at its end; what it had comes first.
+fn search_path(given: &OsStr) -> OsString {
+    let folders = std::env::split_paths(given).chain(SYSTEM_FOLDERS.map(PathBuf::from));
+    std::env::join_paths(folders).unwrap_or_else(|_| given.to_owned())
+}
+
 /// The children of a process, of all its threads.
 #[must_use]
 pub fn children(of: u32) -> Vec<u32> {
@@ -267,6 +284,14 @@ mod tests {
             assert!(Instant::now() < until, "the sleep still runs");
             std::thread::sleep(TICK);
         }
+    }
+
+    #[test]
+    fn roots_tools_are_found_whatever_the_path_is() {
+        assert_eq!(search_path("/bin".as_ref()), "/bin:/usr/sbin:/sbin");
+        let chroot = Run::new(&["sh", "-c", "echo $LC_ALL; command -v chroot"]);
+        let output = chroot.run().unwrap().ok().unwrap();
+        assert!(output.text().starts_with("C\n/"), "{output:?}");
     }
 
     #[test]
