@@ -14,8 +14,8 @@ use super::build::cargo;
 
 /// Lets the lab end the daemon at a chosen commit.
 const FEATURES: [&str; 2] = ["--features", "nixctld/fault-injection"];
-/// The version of the test runner that is installed where there is none.
-const NEXTEST: &str = "cargo-nextest@0.9";
+/// The test runner that is installed where there is none; a bare `0.9` is no requirement to cargo.
+const NEXTEST: &str = "cargo-nextest@^0.9";
 
 /// Options of `test`.
 #[derive(Debug, clap::Args)]
