@@ -33,9 +33,12 @@ pub fn fail(line: &str) {
 }
 
 fn append(line: &str) {
-    let Some(path) = std::env::var_os(VARIABLE) else {
-        return;
-    };
+    if let Some(path) = std::env::var_os(VARIABLE) {
+        append_to(path.as_ref(), line);
+    }
+}
+
+fn append_to(path: &Path, line: &str) {
     // Who only looks on must not make a test fail.
     if let Ok(mut file) = OpenOptions::new().append(true).open(path) {
         let _ = file.write_all(format!("{}\n", line.replace('\n', " ")).as_bytes());
@@ -114,7 +117,8 @@ fn show(rest: &mut String, failed: &mut Vec<String>) {
 
 #[cfg(test)]
 mod tests {
-    use super::show;
+    use super::{Follower, append_to, show};
+    use crate::paths;
 
     #[test]
     fn whole_lines_are_shown_and_failures_kept() {
@@ -122,5 +126,17 @@ mod tests {
         let mut failed = Vec::new();
         show(&mut rest, &mut failed);
         assert_eq!((rest.as_str(), failed), ("thr", vec!["two".to_owned()]));
+    }
+
+    #[test]
+    fn what_was_wrong_is_there_at_the_end_and_the_file_is_not() {
+        let scratch = paths::lab("scratch").unwrap();
+        let path = scratch.join(paths::unique("follower"));
+        let follower = Follower::start(&path).unwrap();
+        for line in ["commit 2", "WRONG: commit 3\nand why", "WRONG: commit 5"] {
+            append_to(&path, line);
+        }
+        assert_eq!(follower.finish(), ["commit 3 and why", "commit 5"]);
+        assert!(!path.exists());
     }
 }

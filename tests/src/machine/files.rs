@@ -44,4 +44,14 @@ impl Machine {
             .exec(&["sh", "-c", "test -e \"$1\" || test -L \"$1\"", "sh", path])?
             .success())
     }
+
+    /// The same for a path without links in a running machine, seen from the host: for waits, since
+    /// no process is started.
+    #[must_use]
+    pub fn appears(&self, path: &str) -> bool {
+        let Some(leader) = self.leader() else {
+            return false;
+        };
+        fs::symlink_metadata(format!("/proc/{leader}/root{path}")).is_ok()
+    }
 }

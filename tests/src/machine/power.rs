@@ -87,8 +87,17 @@ impl Machine {
         }
         let until = Instant::now() + deadline;
         loop {
-            let state = self.exec(&["systemctl", "is-system-running"])?;
-            if ["running", "degraded"].contains(&state.text()) {
+            // It waits by itself once systemd answers at all.
+            let left = until.saturating_duration_since(Instant::now());
+            let asked = self
+                .command(&["systemctl", "is-system-running", "--wait"])
+                .deadline(left.max(TICK))
+                .run();
+            let state = match asked {
+                Err(Error::Timeout { .. }) => "no answer".to_owned(),
+                answer => answer?.text().to_owned(),
+            };
+            if ["running", "degraded"].contains(&state.as_str()) {
                 return Ok(());
             }
             if !self.is_running() {
@@ -96,7 +105,7 @@ impl Machine {
                 return Err(Error::new(format!("boot {}", self.name), console));
             }
             if Instant::now() > until {
-                let what = format!("the boot of {} (now `{}`)", self.name, state.text());
+                let what = format!("the boot of {} (now `{state}`)", self.name);
                 return Err(Error::Timeout {
                     what,
                     deadline,

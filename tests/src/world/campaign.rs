@@ -104,7 +104,7 @@ fn verdict(name: &str, failed: &[String]) -> Result<()> {
         let first = one.lines().take(2).collect::<Vec<_>>().join(" ");
         progress::fail(&format!("{name}: {first}"));
     }
-    Err(Error::new(name, failed.join("\n")))
+    Err(Error::new(format!("pass {name}"), failed.join("\n")))
 }
 
 impl std::fmt::Display for Trial {
@@ -291,7 +291,7 @@ fn seed() -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::choose;
+    use super::{choose, verdict};
 
     #[test]
     fn a_sample_has_one_commit_of_each_part() {
@@ -304,5 +304,13 @@ mod tests {
             assert!(part.contains(commit), "{chosen:?}");
         }
         assert_eq!(choose(2, 3), [2, 3]);
+    }
+
+    #[test]
+    fn everything_that_was_wrong_is_in_the_verdict() {
+        assert!(verdict("a campaign", &[]).is_ok());
+        let failed = ["commit 3: + /nix", "commit 9: not carried out"].map(str::to_owned);
+        let text = verdict("a campaign", &failed).unwrap_err().to_string();
+        assert!(failed.iter().all(|one| text.contains(one)), "{text}");
     }
 }

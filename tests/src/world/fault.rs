@@ -12,6 +12,9 @@ const FILE: &str = "/run/nixctl-fault";
 const DONE: &str = "/run/nixctl-fault.done";
 const COUNT: &str = "/run/nixctl-fault.count";
 
+/// How often a fault is looked for.
+const TICK: Duration = Duration::from_millis(5);
+
 /// What happens to the daemon.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Disturbance {
@@ -83,18 +86,20 @@ impl World {
         let until = Instant::now() + deadline;
         loop {
             let ended = over();
-            match self.fired()? {
-                Fired::Yes => return Ok(Fired::Yes),
-                Fired::No if ended => return Ok(Fired::No),
-                Fired::No if Instant::now() > until => {
-                    return Err(Error::Timeout {
-                        what: "waiting for the fault".to_owned(),
-                        deadline,
-                        output: self.daemon_log(),
-                    });
-                }
-                Fired::No => std::thread::sleep(Duration::from_millis(20)),
+            if self.machine.appears(DONE) {
+                return Ok(Fired::Yes);
             }
+            if ended {
+                return Ok(Fired::No);
+            }
+            if Instant::now() > until {
+                return Err(Error::Timeout {
+                    what: "waiting for the fault".to_owned(),
+                    deadline,
+                    output: self.daemon_log(),
+                });
+            }
+            std::thread::sleep(TICK);
         }
     }
 }
