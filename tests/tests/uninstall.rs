@@ -112,33 +112,67 @@ fn a_store_that_is_in_use_goes_all_the_same() {
 }
 
 #[test]
-fn a_mount_in_the_store_is_kept_and_named() {
+fn mounts_in_the_store_are_kept_and_named_and_all_else_goes() {
     if !require() {
         return;
     }
     let world = World::boot("busy").unwrap();
     let before = world.snapshot().unwrap();
     world.install().unwrap().ok().unwrap();
-    let mount =
-        "mkdir /nix/mine && mount -t tmpfs tmpfs /nix/mine && echo precious >/nix/mine/file";
-    world.machine.sh(mount).unwrap().ok().unwrap();
-    let output = world.uninstall().unwrap();
-    let operation = world.operations().unwrap().remove(0);
-    println!("{output:?}\n{operation:?}");
-    let file = world.machine.read_text("/nix/mine/file").unwrap();
-    assert_eq!(file, "precious\n", "the content of a mount was removed");
-    // Either done, and what is left is named; or refused before anything was changed.
-    let said = format!("{}{}", output.stdout, output.stderr);
-    assert!(said.contains("/nix/mine"), "{output:?}");
-    world.machine.sh("umount /nix/mine").unwrap().ok().unwrap();
-    let again = world.uninstall().unwrap();
-    assert!(again.success(), "{again:?}");
-    let left = changes(&before, &world.snapshot().unwrap());
-    let other: Vec<_> = left
-        .iter()
-        .filter(|line| !line.starts_with("+ /nix"))
-        .collect();
-    assert!(other.is_empty(), "{}", left.join("\n"));
+    let busybox = &world.release().busybox;
+    let inside = format!("{busybox}/bin");
+    world
+        .machine
+        .sh(&format!(
+            "set -e
+            mkdir /nix/mine /srv/data && echo precious >/srv/data/file
+            mount -t tmpfs tmpfs /nix/mine && echo precious >/nix/mine/file
+            mount --bind /srv/data {inside}"
+        ))
+        .unwrap()
+        .ok()
+        .unwrap();
+    // The second time there is nothing more to do, and what is left is named again.
+    for _ in 0..2 {
+        let output = world.uninstall().unwrap();
+        let operation = world.operations().unwrap().remove(0);
+        println!("{output:?}\n{operation:?}");
+        assert_eq!(output.status, 0, "{output:?}\n{}", world.daemon_log());
+        assert_eq!(operation.state, "succeeded");
+        for mount in ["/nix/mine", &*inside] {
+            let named = |line: &String| line.starts_with(mount) && line.contains("busy");
+            assert!(operation.kept.iter().any(named), "{mount}: {operation:?}");
+            let said = format!("{}{}", output.stdout, output.stderr);
+            assert!(said.contains(mount), "not said: {mount}: {output:?}");
+            let file = world.machine.read_text(&format!("{mount}/file")).unwrap();
+            assert_eq!(file, "precious\n", "the content of a mount was removed");
+        }
+        assert_eq!(operation.kept.len(), 2, "{operation:?}");
+        let left = world
+            .machine
+            .sh("find /nix -xdev | sort")
+            .unwrap()
+            .ok()
+            .unwrap();
+        let mut expected = vec!["/nix", "/nix/mine", "/nix/store", busybox, &inside];
+        expected.sort_unstable();
+        // A bind mount of the same file system is no border to find.
+        let found: Vec<_> = left
+            .stdout
+            .lines()
+            .filter(|path| !path.ends_with("/file"))
+            .collect();
+        assert_eq!(found, expected);
+        assert_eq!(world.json("status").unwrap()["nix_version"], "");
+    }
+    world
+        .machine
+        .sh(&format!("umount /nix/mine {inside} && rm -r /srv/data"))
+        .unwrap()
+        .ok()
+        .unwrap();
+    world.uninstall().unwrap().ok().unwrap();
+    assert_as(&before, &world);
 }
 
 #[test]

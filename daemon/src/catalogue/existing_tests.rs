@@ -1,8 +1,8 @@
-use super::super::facts::mounts;
 use super::super::facts::places::nix_dir;
 use super::super::facts::shells::rc_files;
 use super::super::facts::testing::Machine;
 use super::*;
+use crate::host::mounts;
 
 const HASH: &str = "0123456789abcdfghijklmnpqrsvwxyz";
 

@@ -8,7 +8,6 @@
 pub mod accounts;
 pub mod leftovers;
 pub mod links;
-pub mod mounts;
 pub mod places;
 pub mod sandbox;
 pub mod security;
@@ -33,7 +32,7 @@ pub use system::{Manager, OsRelease, System, Wsl};
 
 use super::existing::{self, Existing};
 use crate::engine::Owned;
-use crate::host::{Cancel, ExecError, FsError, Host};
+use crate::host::{Cancel, ExecError, FsError, Host, mounts};
 use crate::resource::Resource;
 
 /// Largest list of mounts that is read.

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::step::{PlannedStep, Step};
 use crate::resource::nix_conf::NixConfUndo;
 use crate::resource::users::UsersUndo;
-use crate::resource::{Resource, Undo};
+use crate::resource::{Resource, Undo, Undone};
 
 /// An operation as it is stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -238,21 +238,28 @@ pub enum Ownership<'a> {
 
 impl<'a> Ownership<'a> {
     /// What a step that was done means.
-    pub fn of_done(step: &'a Step, undo: &Undo) -> Self {
+    pub fn of_done(step: &'a Step, undo: &Undo, undone: &Undone) -> Self {
         match step {
             Step::Ensure(resource) | Step::Adopt(resource, _) => {
                 Ownership::Take(resource, step.owned_undo(undo))
             }
             // A store that was kept stays ours, so that a later uninstall can take it off.
             Step::Remove(Resource::NixTree(tree), _) if tree.keep => Ownership::Same,
+            // So does one of which not all could go.
+            Step::Remove(Resource::NixTree(_), _) if matches!(undone, Undone::Left(_)) => {
+                Ownership::Same
+            }
             Step::Remove(resource, _) => Ownership::Drop(resource),
             Step::Fetch(_) | Step::SelfTest(_) | Step::Discard(_) => Ownership::Same,
         }
     }
 
     /// What a step that was undone means.
-    pub fn of_undone(step: &'a Step) -> Self {
+    pub fn of_undone(step: &'a Step, undo: &Undo, undone: &Undone) -> Self {
         match step {
+            Step::Ensure(resource @ Resource::NixTree(_)) if matches!(undone, Undone::Left(_)) => {
+                Ownership::Take(resource, step.owned_undo(undo))
+            }
             Step::Ensure(resource) | Step::Adopt(resource, _) => Ownership::Drop(resource),
             Step::Remove(Resource::NixTree(tree), _) if tree.keep => Ownership::Same,
             Step::Remove(resource, undo) => Ownership::Take(resource, undo.clone()),
@@ -273,14 +280,37 @@ mod tests {
             let tree = Resource::NixTree(NixTree { store_gid: 0, keep });
             Step::Remove(tree, Undo::Created)
         };
-        let done = |keep| {
+        let stays = |keep, undone| {
             matches!(
-                Ownership::of_done(&step(keep), &Undo::Created),
+                Ownership::of_done(&step(keep), &Undo::Created, undone),
                 Ownership::Same
             )
         };
-        assert!(done(true) && !done(false));
-        assert!(matches!(Ownership::of_undone(&step(true)), Ownership::Same));
+        let left = Undone::Left(vec!["/nix/mine: it is busy".to_owned()]);
+        assert!(stays(true, &Undone::Clean) && !stays(false, &Undone::Clean));
+        assert!(stays(false, &left));
+        let kept = Undone::Kept("/nix is a mount point and stays, empty".to_owned());
+        assert!(!stays(false, &kept));
+        let of_undone = |keep| {
+            matches!(
+                Ownership::of_undone(&step(keep), &Undo::Created, &Undone::Clean),
+                Ownership::Same
+            )
+        };
+        assert!(of_undone(true) && !of_undone(false));
+        // An install that is undone and cannot take all of its tree back off owns the rest.
+        let made = Step::Ensure(Resource::NixTree(NixTree {
+            store_gid: 0,
+            keep: false,
+        }));
+        assert!(matches!(
+            Ownership::of_undone(&made, &Undo::Created, &left),
+            Ownership::Take(..)
+        ));
+        assert!(matches!(
+            Ownership::of_undone(&made, &Undo::Created, &Undone::Clean),
+            Ownership::Drop(_)
+        ));
     }
 
     /// A run of `steps` steps that fails at `fail` (if any) and is undone, as records.

@@ -2,7 +2,7 @@
 
 use std::io::Read;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use nix::libc::{O_CLOEXEC, O_NOFOLLOW, O_NONBLOCK};
@@ -134,50 +134,9 @@ pub fn is_sha256(text: &str) -> bool {
     text.len() == 64 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-/// Whether something is mounted exactly at `path`, as the table of mounts says.
-pub fn is_mount_point(fs: &Fs, path: &Path) -> bool {
-    let real = fs.real(path);
-    if cfg!(target_os = "linux") {
-        let table = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-        return mounted_at(&table, &real);
-    }
-    let device = |path: &Path| fs.meta(path).ok().flatten().map(|meta| meta.device);
-    path.parent()
-        .is_some_and(|parent| device(parent) != device(path))
-}
-
-fn mounted_at(mountinfo: &str, path: &Path) -> bool {
-    mountinfo.lines().any(|line| {
-        line.split(' ')
-            .nth(4)
-            .is_some_and(|field| PathBuf::from(unescape(field)) == path)
-    })
-}
-
-/// The kernel writes space, tab, newline and backslash as three octal digits.
-fn unescape(field: &str) -> String {
-    ["\\040", "\\011", "\\012", "\\134"]
-        .iter()
-        .zip([" ", "\t", "\n", "\\"])
-        .fold(field.to_owned(), |text, (code, plain)| {
-            text.replace(code, plain)
-        })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_table_of_mounts_is_read() {
-        let table = "36 25 0:32 / / rw - ext4 /dev/vda rw\n\
-                     40 36 0:33 / /nix rw,relatime shared:1 - btrfs /dev/vdb rw\n\
-                     41 36 0:33 /x /mnt/a\\040b rw - ext4 /dev/vdb rw\n";
-        assert!(mounted_at(table, Path::new("/nix")));
-        assert!(mounted_at(table, Path::new("/mnt/a b")));
-        assert!(!mounted_at(table, Path::new("/nix/store")));
-        assert!(!mounted_at(table, Path::new("/ni")));
-    }
 
     #[test]
     fn only_regular_files_are_opened() {

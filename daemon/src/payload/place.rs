@@ -10,15 +10,18 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
-use super::files::{is_mount_point, open_regular, store_time};
+use super::files::{open_regular, store_time};
 use super::{PayloadError, UNPACK_DIR};
 use crate::host::fs::Kind;
+use crate::host::mounts::is_mount_point;
 use crate::host::{Fs, FsError};
 
 /// The store, as the machine sees it.
 pub const STORE: &str = "/nix/store";
 /// Where a release is unpacked when the store is a mount of its own: renames stay within it.
 const UNPACK_DIR_IN_STORE: &str = "/nix/store/.nixctl-unpack";
+/// Both places.
+pub const UNPACK_DIRS: [&str; 2] = [UNPACK_DIR, UNPACK_DIR_IN_STORE];
 /// Mode of everything in the store that is a folder or can be run.
 pub const FOLDER_MODE: u32 = 0o555;
 
@@ -37,7 +40,7 @@ pub fn unpack_dir(fs: &Fs) -> PathBuf {
 /// # Errors
 /// When it cannot be removed.
 pub fn clear(fs: &Fs) -> Result<(), FsError> {
-    for dir in [UNPACK_DIR, UNPACK_DIR_IN_STORE] {
+    for dir in UNPACK_DIRS {
         if fs.meta(dir.as_ref())?.is_some() {
             fs.remove_tree(dir.as_ref())?;
         }

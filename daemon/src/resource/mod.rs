@@ -20,6 +20,7 @@ pub mod payload;
 pub mod profile;
 pub mod program;
 pub mod registration;
+mod removal;
 mod saved;
 pub mod selinux;
 pub mod service;
@@ -110,6 +111,19 @@ pub enum Undone {
     Clean,
     /// Something was left on purpose: what and why, one sentence.
     Kept(String),
+    /// The operating system did not let something go: a sentence for each path.
+    Left(Vec<String>),
+}
+
+impl Undone {
+    /// What was left, a sentence each.
+    pub fn into_kept(self) -> Vec<String> {
+        match self {
+            Undone::Clean => Vec::new(),
+            Undone::Kept(text) => vec![text],
+            Undone::Left(lines) => lines,
+        }
+    }
 }
 
 /// One line for people, and more on request.

@@ -2,16 +2,19 @@
 //!
 //! Undoing takes away everything below /nix that was not there before, and /nix itself when it
 //! was made by us and is no mount point. It is by far the largest removal there is: it can be
-//! stopped and taken up again at any path.
+//! stopped and taken up again at any path. What the operating system does not let go stays, and
+//! with it the tree stays ours, so that a later uninstall takes off the rest.
 
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
+use super::removal::Removal;
 use super::{Context, Description, Presence, ResourceError, Result, Undo, Undone};
+use crate::host::Host;
 use crate::host::fs::{Kind, Meta};
-use crate::host::{FsError, Host};
-use crate::payload::files::is_mount_point;
+use crate::host::mounts::is_mount_point;
 
 const NIX: &str = "/nix";
 const STORE: &str = "store";
@@ -36,6 +39,8 @@ const FOLDERS: [&str; 15] = [
 const FOLDER_MODE: u32 = 0o755;
 /// Members of the group may add to the store, and nobody may take away what is another's.
 const SHARED_STORE_MODE: u32 = 0o1775;
+/// Least time between two reports of what came free: asking costs a system call.
+const REPORT_EVERY: Duration = Duration::from_millis(50);
 
 /// /nix and its folders.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -164,65 +169,34 @@ impl NixTree {
                 "/nix stays with its store and database, as asked".to_owned(),
             ));
         }
-        self.remove_new(context, before)?;
-        if *undo != Undo::Created {
-            return Ok(Undone::Clean);
+        let removal = self.remove_new(context, before)?;
+        match removal.end() {
+            Undone::Clean if *undo == Undo::Created => remove_nix(context),
+            undone => Ok(undone),
         }
-        if is_mount_point(&context.host.fs, NIX.as_ref()) {
-            return Ok(Undone::Kept(
-                "/nix is a mount point and stays, empty".to_owned(),
-            ));
-        }
-        if context.host.fs.remove_dir(NIX.as_ref())? {
-            return Ok(Undone::Clean);
-        }
-        Ok(Undone::Kept(
-            "/nix stays: something in it could not be removed".to_owned(),
-        ))
     }
 
-    fn remove_new(&self, context: &Context<'_>, before: &[String]) -> Result<()> {
+    fn remove_new(&self, context: &Context<'_>, before: &[String]) -> Result<Removal> {
         let fs = &context.host.fs;
         let was_there = |name: &str| before.iter().any(|it| it == name);
-        let freed = Freed::start(context);
+        let id = self.describe().id;
+        let mut removal = Removal::default();
+        let mut freed = Freed::start(context);
         for name in fs.list(NIX.as_ref())? {
-            if was_there(&name.to_string_lossy()) {
-                continue;
+            if !was_there(&name.to_string_lossy()) {
+                let path = Path::new(NIX).join(&name);
+                removal.tree(context, &path, &id, &mut || freed.report(context))?;
             }
-            let path = Path::new(NIX).join(&name);
-            if name == STORE {
-                // Path by path: the removal can be followed, and stopped between two.
-                for inside in fs.list(&path)? {
-                    self.remove(context, &path.join(inside))?;
-                    freed.report(context);
-                }
-            }
-            self.remove(context, &path)?;
-            freed.report(context);
         }
+        freed.report_now(context);
         for path in FOLDERS.iter().rev().filter(|path| !was_there(path)) {
-            if fs.meta(&below(path))?.is_some() {
-                fs.remove_dir(&below(path))?;
+            // What lies in a folder that was not there either was dealt with above.
+            let top = path.split('/').next().unwrap_or(path);
+            if was_there(top) {
+                removal.empty_folder(context, &below(path))?;
             }
         }
-        Ok(())
-    }
-
-    fn remove(&self, context: &Context<'_>, path: &Path) -> Result<()> {
-        let stopped = || ResourceError::Stopped {
-            id: self.describe().id,
-        };
-        if context.cancel.requested().is_some() {
-            return Err(stopped());
-        }
-        let removed = context.host.fs.remove_tree_with(path, context.cancel);
-        removed.map_err(|error: FsError| {
-            if error.is_stopped() {
-                stopped()
-            } else {
-                error.into()
-            }
-        })
+        Ok(removal)
     }
 
     fn store_mode(&self) -> u32 {
@@ -246,12 +220,36 @@ impl NixTree {
     }
 }
 
+/// Removes /nix itself, from which all is gone that can go.
+fn remove_nix(context: &Context<'_>) -> Result<Undone> {
+    let fs = &context.host.fs;
+    if is_mount_point(fs, NIX.as_ref()) {
+        return Ok(Undone::Kept(
+            "/nix is a mount point and stays, empty".to_owned(),
+        ));
+    }
+    let mut removal = Removal::default();
+    removal.empty_folder(context, NIX.as_ref())?;
+    match removal.end() {
+        Undone::Clean if fs.meta(NIX.as_ref())?.is_some() => Ok(Undone::Left(vec![
+            "/nix: something came into it while it was being removed, it stays".to_owned(),
+        ])),
+        undone => Ok(undone),
+    }
+}
+
 /// Bytes that came free on the file system since the start: what people see of the removal.
-struct Freed(u64);
+struct Freed {
+    before: u64,
+    reported: Instant,
+}
 
 impl Freed {
     fn start(context: &Context<'_>) -> Freed {
-        Freed(Freed::free(context))
+        Freed {
+            before: Freed::free(context),
+            reported: Instant::now(),
+        }
     }
 
     fn free(context: &Context<'_>) -> u64 {
@@ -262,10 +260,17 @@ impl Freed {
             .map_or(0, |space| space.free_bytes)
     }
 
-    fn report(&self, context: &Context<'_>) {
+    fn report(&mut self, context: &Context<'_>) {
+        if self.reported.elapsed() >= REPORT_EVERY {
+            self.report_now(context);
+        }
+    }
+
+    fn report_now(&mut self, context: &Context<'_>) {
+        self.reported = Instant::now();
         context
             .progress
-            .bytes(Freed::free(context).saturating_sub(self.0), 0);
+            .bytes(Freed::free(context).saturating_sub(self.before), 0);
     }
 }
 

@@ -1,6 +1,7 @@
 use super::super::Resource;
 use super::super::testing::{Machine, check_laws, make, undone};
 use super::*;
+use crate::host::fs::testing::{Bound, Fixed};
 
 fn tree() -> NixTree {
     NixTree {
@@ -122,4 +123,62 @@ fn removal_stops_when_asked_and_goes_on_later() {
     };
     assert_eq!(undone(&again, &resource, &undo), None);
     assert_eq!(again.state(), before);
+}
+
+#[test]
+fn what_cannot_be_removed_stays_and_is_named_and_all_else_goes() {
+    let machine = Machine::new();
+    let resource = Resource::NixTree(tree());
+    machine.put("/outside/precious", "kept");
+    if !is_root() {
+        return;
+    }
+    let undo = make(&machine, &resource).unwrap();
+    for path in ["store/a/mnt/x", "store/b/x", "mine/x", "fixed/x", "zz/x"] {
+        machine.put(&format!("/nix/{path}"), "x");
+    }
+    let outside = machine.path("/outside");
+    let mount = |path: &str| Bound::new(&outside, &machine.path(path));
+    let (Some(inside), Some(above), Some(fixed)) = (
+        mount("/nix/store/a/mnt"),
+        mount("/nix/mine"),
+        Fixed::new(&machine.path("/nix/fixed/x")),
+    ) else {
+        return;
+    };
+    // A second time finds the same and changes nothing.
+    for _ in 0..2 {
+        let said = undone(&machine, &resource, &undo).unwrap();
+        for path in ["/nix/store/a/mnt: ", "/nix/mine: ", "/nix/fixed/x: "] {
+            assert!(said.contains(path), "{path} in {said}");
+        }
+        assert_eq!(machine.text("/nix/mine/precious").unwrap(), "kept");
+        assert_eq!(machine.text("/nix/store/a/mnt/precious").unwrap(), "kept");
+        assert_eq!(
+            machine.host.fs.list("/nix".as_ref()).unwrap(),
+            ["fixed", "mine", "store"]
+        );
+        assert_eq!(machine.host.fs.list("/nix/store".as_ref()).unwrap(), ["a"]);
+    }
+    drop((inside, above, fixed));
+    assert_eq!(undone(&machine, &resource, &undo), None);
+    assert!(!machine.path("/nix").exists());
+    assert_eq!(machine.text("/outside/precious").unwrap(), "kept");
+}
+
+#[test]
+fn a_mount_on_the_store_itself_is_not_entered() {
+    let machine = Machine::new();
+    let resource = Resource::NixTree(tree());
+    machine.put("/outside/precious", "kept");
+    if !is_root() {
+        return;
+    }
+    let undo = make(&machine, &resource).unwrap();
+    let Some(_mount) = Bound::new(&machine.path("/outside"), &machine.path("/nix/store")) else {
+        return;
+    };
+    let said = undone(&machine, &resource, &undo).unwrap();
+    assert!(said.contains("/nix/store: "), "{said}");
+    assert_eq!(machine.text("/outside/precious").unwrap(), "kept");
 }

@@ -7,8 +7,9 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Context, Description, Presence, ResourceError, Result, Undo, Undone};
-use crate::host::{FsError, Host};
+use super::removal::Removal;
+use super::{Context, Description, Presence, Result, Undo, Undone};
+use crate::host::Host;
 use crate::payload::worker::Task;
 use crate::payload::{Manifest, place};
 
@@ -85,29 +86,23 @@ impl Payload {
             Undo::Entries(names) => names.as_slice(),
             _ => &[],
         };
-        place::clear(fs)?;
+        let id = self.describe().id;
+        let mut removal = Removal::default();
+        for dir in place::UNPACK_DIRS {
+            removal.tree(context, dir.as_ref(), &id, &mut || {})?;
+        }
         let begun = Manifest::load_begun(fs, &self.archive.sha256)?;
         for path in begun.iter().flat_map(|manifest| &manifest.paths) {
             let path = Path::new(path);
             let was_there = path
                 .file_name()
                 .is_some_and(|name| before.iter().any(|it| *name == **it));
-            if !was_there && fs.meta(path)?.is_some() {
-                fs.remove_tree_with(path, context.cancel)
-                    .map_err(|e| self.stopped_or(e))?;
+            if !was_there {
+                removal.tree(context, path, &id, &mut || {})?;
             }
         }
         Manifest::remove(fs, &self.archive.sha256)?;
-        Ok(Undone::Clean)
-    }
-
-    fn stopped_or(&self, error: FsError) -> ResourceError {
-        if error.is_stopped() {
-            return ResourceError::Stopped {
-                id: self.describe().id,
-            };
-        }
-        error.into()
+        Ok(removal.end())
     }
 }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::removal::Removal;
 use super::{Context, Description, Presence, ResourceError, Result, Undo, Undone, nix_command};
 use crate::host::{Cancel, Host};
 use crate::payload::Manifest;
@@ -87,10 +88,13 @@ impl Registration {
         match undo {
             // A database that was not there goes whole.
             Undo::Created => {
+                let id = self.describe().id;
+                let mut removal = Removal::default();
                 for name in fs.list(DATABASE_DIR.as_ref())? {
-                    fs.remove_tree(&Path::new(DATABASE_DIR).join(name))?;
+                    let path = Path::new(DATABASE_DIR).join(name);
+                    removal.tree(context, &path, &id, &mut || {})?;
                 }
-                Ok(Undone::Clean)
+                Ok(removal.end())
             }
             Undo::Entries(before) => self.forget(context, before),
             _ => Ok(Undone::Clean),

@@ -173,8 +173,6 @@ pub(crate) fn make(machine: &Machine, resource: &Resource) -> Result<Undo> {
 
 /// Undoes, and says what was kept.
 pub(crate) fn undone(machine: &Machine, resource: &Resource, undo: &Undo) -> Option<String> {
-    match resource.undo(&machine.context(), undo).unwrap() {
-        Undone::Clean => None,
-        Undone::Kept(text) => Some(text),
-    }
+    let kept = resource.undo(&machine.context(), undo).unwrap().into_kept();
+    (!kept.is_empty()).then(|| kept.join("\n"))
 }

@@ -3,8 +3,8 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use super::mounts::{self, Mount};
 use crate::host::fs::Kind;
+use crate::host::mounts::{self, Mount};
 use crate::host::{Fs, FsError};
 use crate::payload::STATE_DIR;
 

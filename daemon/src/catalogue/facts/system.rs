@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::links::{exists, read_text};
-use super::mounts::{self, Mount};
+use crate::host::mounts::{self, Mount};
 use crate::host::{FsError, Host};
 
 /// Largest text file that is read for facts.

@@ -299,12 +299,10 @@ impl<'a> Run<'a> {
     }
 
     fn step_done(&mut self, index: u32, undo: &Undo, undone: Undone) -> Result<()> {
-        if let Undone::Kept(kept) = undone {
-            self.record.kept.push(kept);
-        }
         let step = self.steps[index as usize].step.clone();
         let mut change = Change::default();
-        self.own(&mut change, Ownership::of_done(&step, undo))?;
+        self.own(&mut change, Ownership::of_done(&step, undo, &undone))?;
+        self.keep(&undone.into_kept());
         self.journal_in(change, vec![Record::Done { step: index }])
     }
 
@@ -362,13 +360,11 @@ impl<'a> Run<'a> {
         }
         match result {
             Ok(undone) => {
-                let kept = match undone {
-                    Undone::Clean => None,
-                    Undone::Kept(kept) => Some(kept),
-                };
-                self.record.kept.extend(kept.clone());
                 let mut change = Change::default();
-                self.own(&mut change, Ownership::of_undone(&step))?;
+                self.own(&mut change, Ownership::of_undone(&step, &undo, &undone))?;
+                let kept = undone.into_kept();
+                self.keep(&kept);
+                let kept = (!kept.is_empty()).then(|| kept.join("; "));
                 self.journal_in(change, vec![Record::Undone { step: index, kept }])?;
                 Ok(false)
             }
@@ -391,6 +387,15 @@ impl<'a> Run<'a> {
                     }));
                 self.fail(Some(index), failure, Event::UndoFailed)
                     .map(|()| false)
+            }
+        }
+    }
+
+    /// Adds to what was kept; two resources can have come upon the same path.
+    fn keep(&mut self, kept: &[String]) {
+        for line in kept {
+            if !self.record.kept.contains(line) {
+                self.record.kept.push(line.clone());
             }
         }
     }

@@ -6,10 +6,13 @@
 //! is complete and on the disk before it gets its name (`write`). Nothing here follows a link that
 //! is the last name of a path, and nothing crosses into another mount while removing (`remove`).
 
+mod border;
 mod change;
 mod open;
 mod remove;
 mod space;
+#[cfg(test)]
+pub(crate) mod testing;
 mod write;
 
 use std::ffi::OsString;
@@ -91,6 +94,14 @@ impl FsError {
     /// Whether the work ended because it was asked to.
     pub fn is_stopped(&self) -> bool {
         self.source.kind() == io::ErrorKind::Interrupted
+    }
+
+    /// Whether the operating system does not let it go: something is mounted there, it is busy,
+    /// or not even root may remove it (a flag such as `chattr +i`).
+    pub fn is_left(&self) -> bool {
+        use io::ErrorKind::{CrossesDevices, PermissionDenied, ResourceBusy};
+        let kind = self.source.kind();
+        matches!(kind, CrossesDevices | PermissionDenied | ResourceBusy)
     }
 }
 

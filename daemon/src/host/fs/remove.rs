@@ -2,19 +2,20 @@
 //!
 //! One folder is open at a time. Going down opens a name in it, going up opens `..` and compares
 //! device and inode with what was there on the way down: a tree that is moved meanwhile ends the
-//! work instead of leading it elsewhere. What cannot be removed is left, the rest goes on, and the
-//! first reason is told.
+//! work instead of leading it elsewhere. What cannot be removed is left, with the folders that lead
+//! to it, and the rest goes on.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::AtFlags;
-use nix::sys::stat::{FchmodatFlags, FileStat, Mode, SFlag, fchmod, fchmodat, fstat, fstatat};
+use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstat, fstatat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
+use super::border::open_folder;
 use super::open::{listable, sync_dir};
 use super::{Fs, FsError, entries, failing};
 use crate::host::Cancel;
@@ -38,32 +39,50 @@ impl Fs {
     /// # Errors
     /// As [`Fs::remove_tree`]; [`FsError::is_stopped`] tells that it was asked to stop.
     pub fn remove_tree_with(&self, path: &Path, cancel: &Cancel) -> Result<(), FsError> {
+        let left = self.remove_what_goes(path, cancel, &mut || {})?;
+        left.into_iter().next().map_or(Ok(()), Err)
+    }
+
+    /// As [`Fs::remove_tree_with`], where what the operating system does not let go (a mount,
+    /// what is busy, what may not be removed even by root) is no failure: it is left as it is,
+    /// with the folders that lead to it, and told with the reason. `each` is called again and
+    /// again on the way.
+    ///
+    /// # Errors
+    /// With the first path that could not be removed for another reason; the others are gone.
+    pub fn remove_what_goes(
+        &self,
+        path: &Path,
+        cancel: &Cancel,
+        each: &mut dyn FnMut(),
+    ) -> Result<Vec<FsError>, FsError> {
         let fail = failing("remove", path);
         let Some(place) = self.find(path).map_err(&fail)? else {
-            return Ok(());
+            return Ok(Vec::new());
+        };
+        let mut walk = Walk {
+            top: path,
+            cancel,
+            each,
+            levels: Vec::new(),
+            left: Vec::new(),
+            failure: None,
+            files: 0,
         };
         match unlinkat(
             &place.dir,
             place.name.as_os_str(),
             UnlinkatFlags::NoRemoveDir,
         ) {
-            Ok(()) => return sync_dir(&place.dir).map_err(fail),
-            Err(Errno::ENOENT) => return Ok(()),
+            Ok(()) => {}
+            Err(Errno::ENOENT) => return Ok(Vec::new()),
             // What Linux and POSIX say of a folder.
-            Err(Errno::EISDIR | Errno::EPERM) => {}
-            Err(errno) => return Err(fail(errno.into())),
+            Err(Errno::EISDIR | Errno::EPERM) => walk.remove_folder(&place.dir, &place.name)?,
+            Err(errno) => walk.note(OsStr::new(""), reason(errno)),
         }
-        let mut walk = Walk {
-            top: path,
-            cancel,
-            levels: Vec::new(),
-            first: None,
-            files: 0,
-        };
-        walk.remove_folder(&place.dir, &place.name)?;
-        match walk.first {
+        match walk.failure {
             Some(error) => Err(error),
-            None => sync_dir(&place.dir).map_err(fail),
+            None => sync_dir(&place.dir).map(|()| walk.left).map_err(fail),
         }
     }
 }
@@ -75,13 +94,21 @@ struct Level {
     identity: (u64, u64),
     /// Folders in it that are still to be removed.
     folders: Vec<OsString>,
+    /// Its mode, when it had to be changed to remove what is in it.
+    mode: Option<Mode>,
+    /// Whether something in it is left, and so it is too.
+    stays: bool,
 }
 
 struct Walk<'a> {
     top: &'a Path,
     cancel: &'a Cancel,
+    each: &'a mut dyn FnMut(),
     levels: Vec<Level>,
-    first: Option<FsError>,
+    /// What the operating system did not let go.
+    left: Vec<FsError>,
+    /// The first other failure.
+    failure: Option<FsError>,
     files: usize,
 }
 
@@ -97,19 +124,34 @@ impl Walk<'_> {
                 }
                 continue;
             }
-            let done = self
-                .levels
-                .pop()
-                .map(|level| level.name)
-                .unwrap_or_default();
-            if self.levels.is_empty() {
-                self.remove(parent, &done, UnlinkatFlags::RemoveDir);
-            } else {
+            let Some(done) = self.levels.pop() else { break };
+            if done.stays {
+                self.keep(&here, &done);
+            }
+            if !self.levels.is_empty() {
                 here = self.leave(&here)?;
-                self.remove(&here, &done, UnlinkatFlags::RemoveDir);
+            }
+            if !done.stays {
+                let above = if self.levels.is_empty() {
+                    parent
+                } else {
+                    &here
+                };
+                self.remove(above, &done.name, UnlinkatFlags::RemoveDir);
             }
         }
         Ok(())
+    }
+
+    /// A folder that stays gets its mode back, and the one above it stays too.
+    fn keep(&mut self, folder: &OwnedFd, level: &Level) {
+        if let Some(mode) = level.mode {
+            // It was us who changed it, so it can be changed.
+            let _ = fchmod(folder, mode);
+        }
+        if let Some(above) = self.levels.last_mut() {
+            above.stays = true;
+        }
     }
 
     /// Opens a folder and removes all in it that is no folder; `None` when it must be left.
@@ -117,10 +159,10 @@ impl Walk<'_> {
         self.look_whether_to_stop()?;
         let opened = open_folder(parent, name).and_then(|dir| {
             let stat = fstat(&dir)?;
-            make_writable(&dir, &stat);
-            Ok((entries(listable(&dir, OsStr::new("."))?)?, stat, dir))
+            let mode = make_writable(&dir, &stat);
+            Ok((entries(listable(&dir, OsStr::new("."))?)?, stat, mode, dir))
         });
-        let (found, stat, dir) = match opened {
+        let (found, stat, mode, dir) = match opened {
             Ok(opened) => opened,
             Err(Errno::ENOENT) => return Ok(None),
             // Exchanged for something else since it was listed.
@@ -137,6 +179,8 @@ impl Walk<'_> {
             name: name.to_owned(),
             identity: identity(&stat),
             folders: Vec::new(),
+            mode,
+            stays: false,
         });
         let mut folders = Vec::new();
         for (name, folder) in found {
@@ -177,7 +221,8 @@ impl Walk<'_> {
         }
     }
 
-    fn look_whether_to_stop(&self) -> Result<(), FsError> {
+    fn look_whether_to_stop(&mut self) -> Result<(), FsError> {
+        (self.each)();
         match self.cancel.requested() {
             None => Ok(()),
             Some(_) => {
@@ -187,9 +232,16 @@ impl Walk<'_> {
         }
     }
 
+    /// Notes why a name in the folder that is open stays.
     fn note(&mut self, name: &OsStr, reason: io::Error) {
-        if self.first.is_none() {
-            self.first = Some(self.error(name, reason));
+        let error = self.error(name, reason);
+        if let Some(level) = self.levels.last_mut() {
+            level.stays = true;
+        }
+        if error.is_left() {
+            self.left.push(error);
+        } else {
+            self.failure.get_or_insert(error);
         }
     }
 
@@ -201,7 +253,8 @@ impl Walk<'_> {
             .skip(1)
             .map(|level| &level.name)
             .collect();
-        let mut path = self.top.join(below);
+        let mut path = self.top.to_owned();
+        path.extend(&below);
         if !name.is_empty() && !self.levels.is_empty() {
             path.push(name);
         }
@@ -215,7 +268,10 @@ impl Walk<'_> {
 
 fn reason(errno: Errno) -> io::Error {
     match errno {
-        Errno::EXDEV => io::Error::other("another file system is mounted there"),
+        Errno::EXDEV => io::Error::new(
+            io::ErrorKind::CrossesDevices,
+            "another file system is mounted there",
+        ),
         errno => errno.into(),
     }
 }
@@ -232,149 +288,14 @@ fn is_folder(dir: &OwnedFd, name: &OsStr) -> bool {
 }
 
 /// Folders of the store are read-only; root need not care, but a daemon without that capability
-/// does. What fails here shows when the first entry cannot be removed.
-fn make_writable(dir: &OwnedFd, stat: &FileStat) {
+/// does. What fails here shows when the first entry cannot be removed. The mode that was there is
+/// returned when it was changed.
+fn make_writable(dir: &OwnedFd, stat: &FileStat) -> Option<Mode> {
     let mode = Mode::from_bits_truncate(stat.st_mode);
-    if !mode.contains(Mode::S_IRWXU) {
-        let _ = fchmod(dir, mode | Mode::S_IRWXU);
-    }
-}
-
-/// Opens a folder of the same mount; `EXDEV` when it is another one.
-fn open_folder(parent: &OwnedFd, name: &OsStr) -> nix::Result<OwnedFd> {
-    match open_same_mount(parent, name) {
-        Err(Errno::EACCES) => {
-            fchmodat(parent, name, Mode::S_IRWXU, FchmodatFlags::NoFollowSymlink)?;
-            open_same_mount(parent, name)
-        }
-        answer => answer,
-    }
-}
-
-/// The kernel knows mounts, bind mounts of the same device among them.
-#[cfg(target_os = "linux")]
-fn open_same_mount(parent: &OwnedFd, name: &OsStr) -> nix::Result<OwnedFd> {
-    use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
-    let how = OpenHow::new()
-        .flags(OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC)
-        .resolve(ResolveFlag::RESOLVE_NO_XDEV | ResolveFlag::RESOLVE_NO_SYMLINKS);
-    match openat2(parent, name, how) {
-        Err(Errno::ENOSYS | Errno::EPERM | Errno::EAGAIN) => open_same_device(parent, name),
-        answer => answer,
-    }
-}
-
-#[cfg(not(target_os = "linux"))]
-fn open_same_mount(parent: &OwnedFd, name: &OsStr) -> nix::Result<OwnedFd> {
-    open_same_device(parent, name)
-}
-
-fn open_same_device(parent: &OwnedFd, name: &OsStr) -> nix::Result<OwnedFd> {
-    let dir = listable(parent.as_fd(), name)?;
-    let same = fstat(parent)?.st_dev == fstat(&dir)?.st_dev;
-    if same { Ok(dir) } else { Err(Errno::EXDEV) }
+    let changed = !mode.contains(Mode::S_IRWXU) && fchmod(dir, mode | Mode::S_IRWXU).is_ok();
+    changed.then_some(mode)
 }
 
 #[cfg(test)]
-mod tests {
-    use std::os::unix::fs::{PermissionsExt, symlink};
-
-    use super::*;
-    use crate::host::cancel::Stop;
-
-    fn rooted() -> (tempfile::TempDir, Fs) {
-        let dir = tempfile::tempdir().unwrap();
-        let fs = Fs::at(dir.path());
-        (dir, fs)
-    }
-
-    #[test]
-    fn a_store_with_read_only_folders_goes_and_links_are_not_followed() {
-        let (dir, fs) = rooted();
-        std::fs::create_dir_all(dir.path().join("keep/inside")).unwrap();
-        std::fs::create_dir_all(dir.path().join("nix/store/a/b")).unwrap();
-        std::fs::write(dir.path().join("nix/store/a/b/file"), "x").unwrap();
-        symlink("/keep", dir.path().join("nix/store/a/link")).unwrap();
-        symlink(dir.path().join("keep"), dir.path().join("nix/out")).unwrap();
-        for (path, mode) in [
-            ("nix/store/a/b", 0o555),
-            ("nix/store/a", 0o555),
-            ("nix/store", 0),
-        ] {
-            let mode = std::fs::Permissions::from_mode(mode);
-            std::fs::set_permissions(dir.path().join(path), mode).unwrap();
-        }
-        fs.remove_tree(Path::new("/nix")).unwrap();
-        assert!(!dir.path().join("nix").exists());
-        assert!(dir.path().join("keep/inside").is_dir());
-        fs.remove_tree(Path::new("/nix")).unwrap();
-    }
-
-    #[test]
-    fn a_file_or_a_link_is_a_tree_too() {
-        let (dir, fs) = rooted();
-        std::fs::create_dir(dir.path().join("keep")).unwrap();
-        symlink("keep", dir.path().join("link")).unwrap();
-        fs.remove_tree(Path::new("/link")).unwrap();
-        assert!(dir.path().join("keep").is_dir());
-        assert!(!dir.path().join("link").exists());
-    }
-
-    #[test]
-    fn depth_is_no_limit() {
-        let (dir, fs) = rooted();
-        let mut here =
-            nix::fcntl::open(dir.path(), nix::fcntl::OFlag::O_DIRECTORY, Mode::empty()).unwrap();
-        for _ in 0..3000 {
-            nix::sys::stat::mkdirat(&here, "deep", Mode::S_IRWXU).unwrap();
-            here = listable(&here, OsStr::new("deep")).unwrap();
-        }
-        fs.remove_tree(Path::new("/deep")).unwrap();
-        assert!(!dir.path().join("deep").exists());
-    }
-
-    #[test]
-    fn it_stops_when_asked() {
-        let (dir, fs) = rooted();
-        std::fs::create_dir(dir.path().join("tree")).unwrap();
-        let cancel = Cancel::default();
-        cancel.request(Stop::Cancelled);
-        let error = fs
-            .remove_tree_with(Path::new("/tree"), &cancel)
-            .unwrap_err();
-        assert!(error.is_stopped());
-        assert!(dir.path().join("tree").is_dir());
-    }
-
-    /// Needs the right to mount, so it says nothing elsewhere.
-    #[cfg(target_os = "linux")]
-    #[test]
-    fn a_mount_inside_is_left_and_named() {
-        use nix::mount::{MntFlags, MsFlags, mount, umount2};
-
-        let (dir, fs) = rooted();
-        for path in ["tree/sub/mnt", "tree/other", "data"] {
-            std::fs::create_dir_all(dir.path().join(path)).unwrap();
-        }
-        std::fs::write(dir.path().join("data/precious"), "").unwrap();
-        let target = dir.path().join("tree/sub/mnt");
-        let bind = MsFlags::MS_BIND;
-        if mount(
-            Some(&dir.path().join("data")),
-            &target,
-            None::<&str>,
-            bind,
-            None::<&str>,
-        )
-        .is_err()
-        {
-            return;
-        }
-        let result = fs.remove_tree(Path::new("/tree"));
-        umount2(&target, MntFlags::MNT_DETACH).unwrap();
-        let error = result.unwrap_err();
-        assert_eq!(error.path, Path::new("/tree/sub/mnt"));
-        assert!(dir.path().join("data/precious").exists());
-        assert!(!dir.path().join("tree/other").exists());
-    }
-}
+#[path = "remove_tests.rs"]
+mod tests;

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use super::Fs;
+
 /// Where the kernel tells the mounts.
 pub const MOUNTINFO: &str = "/proc/self/mountinfo";
 
@@ -26,6 +28,17 @@ pub fn parse(text: &str) -> Vec<Mount> {
 /// The mount that is seen at a path: the last one that was put there.
 pub fn at<'a>(mounts: &'a [Mount], point: &Path) -> Option<&'a Mount> {
     mounts.iter().rev().find(|mount| mount.point == point)
+}
+
+/// Whether something is mounted exactly at `path`, as the running machine sees it.
+pub fn is_mount_point(fs: &Fs, path: &Path) -> bool {
+    if cfg!(target_os = "linux") {
+        let table = std::fs::read_to_string(MOUNTINFO).unwrap_or_default();
+        return at(&parse(&table), &fs.real(path)).is_some();
+    }
+    let device = |path: &Path| fs.meta(path).ok().flatten().map(|meta| meta.device);
+    path.parent()
+        .is_some_and(|parent| device(parent) != device(path))
 }
 
 fn line(text: &str) -> Option<Mount> {
