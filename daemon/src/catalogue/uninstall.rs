@@ -50,8 +50,17 @@ pub fn self_uninstall(owned: &[Owned]) -> Vec<Step> {
         .rev()
         .filter(|owned| own::is_own(&owned.resource))
         .cloned();
-    own.map(|owned| Step::Remove(owned.resource, owned.undo))
-        .collect()
+    let mut steps = Vec::new();
+    let mut asides = Vec::new();
+    for Owned { resource, undo, .. } in own {
+        if let Resource::Program(program) = &resource {
+            asides.push(Step::Discard(program.aside()));
+        }
+        steps.push(Step::Remove(resource, undo));
+    }
+    // Programs can be brought back until everything else is off.
+    steps.extend(asides);
+    steps
 }
 
 #[cfg(test)]

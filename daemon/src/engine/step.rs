@@ -11,7 +11,8 @@ use crate::host::Host;
 use crate::payload::worker::Task;
 use crate::payload::{DOWNLOADS_DIR, Fetch, PayloadError, Source};
 use crate::resource::nix_conf::NixConfUndo;
-use crate::resource::{Context, Description, Presence, Resource, ResourceError, Undo, Undone};
+use crate::resource::program;
+use crate::resource::{Context, Description, Resource, ResourceError, Undo, Undone};
 
 /// One step.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,7 +25,8 @@ pub enum Step {
     Fetch(Fetch),
     /// Proves that Nix works.
     SelfTest(SelfTest),
-    /// Removes a file of our own that is not needed any more (a download).
+    /// Removes a file of our own that is not needed any more: a download, or a program that was
+    /// put aside.
     Discard(PathBuf),
     /// Makes a resource like [`Step::Ensure`], but owns it with this undo data besides what was
     /// read before ([`Step::owned_undo`]): others made it, and it is ours from now on, to be taken
@@ -58,12 +60,12 @@ impl Step {
             Step::Remove(Resource::Payload(_), _) => true,
             // The database goes whole, and with it what users have built and installed.
             Step::Remove(Resource::Registration(_), Undo::Created) => true,
+            Step::Discard(path) => program::is_aside(path),
             Step::Remove(..)
             | Step::Ensure(_)
             | Step::Adopt(..)
             | Step::Fetch(_)
-            | Step::SelfTest(_)
-            | Step::Discard(_) => false,
+            | Step::SelfTest(_) => false,
         }
     }
 }
@@ -120,10 +122,17 @@ impl Step {
                     ),
                 )
             }
-            Step::Discard(path) => plain(
-                format!("discard:{}", path.display()),
-                format!("remove the download {}", path.display()),
-            ),
+            Step::Discard(path) => {
+                let what = if program::is_aside(path) {
+                    "remove for good the program that was put aside at"
+                } else {
+                    "remove the download"
+                };
+                plain(
+                    format!("discard:{}", path.display()),
+                    format!("{what} {}", path.display()),
+                )
+            }
         }
     }
 
@@ -137,12 +146,9 @@ impl Step {
                 resource.prepare(context.host).map_err(StepFailure::from)
             }
             // What cannot even be looked at shall still come off.
-            Step::Remove(resource, _) => match resource.probe(context.host) {
-                Ok(Presence::Absent) => Ok(Undo::Nothing),
-                Ok(Presence::Present | Presence::Drifted(_) | Presence::Foreign(_)) | Err(_) => {
-                    Ok(Undo::Created)
-                }
-            },
+            Step::Remove(resource, _) => Ok(resource
+                .prepare_removal(context.host)
+                .unwrap_or(Undo::Created)),
             Step::Fetch(_) | Step::SelfTest(_) | Step::Discard(_) => Ok(Undo::Nothing),
         }
     }
@@ -158,7 +164,7 @@ impl Step {
                 resource.verify(context.host)?;
                 Ok(Undone::Clean)
             }
-            Step::Remove(resource, made) => Ok(resource.undo(context, made)?),
+            Step::Remove(resource, made) => Ok(resource.take_away(context, made)?),
             Step::Fetch(fetch) => {
                 let task = Task::Fetch(fetch.clone());
                 context
@@ -189,13 +195,7 @@ impl Step {
         match self {
             Step::Ensure(resource) | Step::Adopt(resource, _) => Ok(resource.undo(context, undo)?),
             Step::Remove(resource, made) => {
-                if *undo == Undo::Nothing {
-                    return Ok(Undone::Clean);
-                }
-                let made_again = resource
-                    .apply(context, made)
-                    .and_then(|()| resource.verify(context.host));
-                match made_again {
+                match resource.restore(context, made, undo) {
                     Ok(()) => Ok(Undone::Clean),
                     // Taking it away left what a user had changed, and so does this.
                     Err(ResourceError::Foreign { id, seen }) => {

@@ -7,11 +7,13 @@
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
-use super::file::SavedFile;
-use super::saved::{Seen, foreign, look, mismatch};
+use super::file::{Rights, SavedFile};
+use super::saved::{Seen, foreign, look_within, mismatch};
 use super::{Context, Description, Presence, Result, Undo, Undone};
 use crate::host::Host;
+use crate::payload::files::hex;
 
 /// First and last line of a block, of ours and of every other installer's.
 const BEGIN: &[u8] = b"# Nix";
@@ -19,6 +21,9 @@ const END: &[u8] = b"# End Nix";
 
 /// Mode of a file that we make.
 const MODE: u32 = 0o644;
+
+/// Bytes of the largest file that is changed. Start-up files have a few thousand.
+const LIMIT: u64 = 1 << 20;
 
 /// A block of lines in a file that is not ours.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,6 +34,18 @@ pub struct Block {
     pub text: String,
     /// Whether the file is made (mode 0644, root) when it is not there.
     pub create: bool,
+}
+
+/// Where a block stands, or is to stand, and what is around it. Never the file's content, which
+/// may be large, or be nobody's business.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BlockUndo {
+    /// Bytes before it.
+    pub offset: u64,
+    /// SHA-256 of the file without it.
+    pub rest: String,
+    /// Mode and owner of the file.
+    pub rights: Rights,
 }
 
 impl Block {
@@ -46,7 +63,7 @@ impl Block {
     /// Whether it is on the machine as it should be. A link, and a file that is not there and
     /// would not be made, are as they should be.
     pub fn probe(&self, host: &Host) -> Result<Presence> {
-        let seen = look(host, &self.path)?;
+        let seen = self.look(host)?;
         Ok(match &seen {
             Seen::Nothing if self.create => Presence::Absent,
             Seen::Nothing | Seen::Saved(SavedFile::Link { .. }) => Presence::Present,
@@ -62,6 +79,10 @@ impl Block {
                     Presence::Absent
                 }
             }
+            Seen::Large => Presence::Foreign(format!(
+                "{} has more than 1 MiB, and start-up files that large are not changed",
+                self.path.display()
+            )),
             _ => Presence::Foreign(format!("{} is {}", self.path.display(), seen.words())),
         })
     }
@@ -71,9 +92,18 @@ impl Block {
         match self.probe(host)? {
             Presence::Present => Ok(Undo::Nothing),
             Presence::Drifted(seen) | Presence::Foreign(seen) => Err(foreign(self.id(), seen)),
-            Presence::Absent => match look(host, &self.path)? {
+            Presence::Absent => match self.look(host)? {
                 Seen::Nothing => Ok(Undo::Created),
-                Seen::Saved(saved) => Ok(Undo::File(saved)),
+                Seen::Saved(SavedFile::Regular {
+                    content,
+                    mode,
+                    uid,
+                    gid,
+                }) => Ok(Undo::Block(BlockUndo {
+                    offset: 0,
+                    rest: sha256(&content),
+                    rights: Rights { mode, uid, gid },
+                })),
                 seen => Err(foreign(self.id(), seen.words())),
             },
         }
@@ -82,7 +112,7 @@ impl Block {
     /// Makes it so.
     pub fn apply(&self, context: &Context<'_>, undo: &Undo) -> Result<()> {
         let host = context.host;
-        match look(host, &self.path)? {
+        match self.look(host)? {
             Seen::Saved(SavedFile::Link { .. }) => {
                 let path = self.path.display();
                 context
@@ -120,19 +150,25 @@ impl Block {
         let created = match undo {
             Undo::Nothing => return Ok(Undone::Clean),
             Undo::Created => true,
-            Undo::File(_) => false,
+            // Earlier versions kept the whole file.
+            Undo::Block(_) | Undo::File(_) => false,
             _ => return Err(mismatch(self.id())),
         };
         let host = context.host;
         let path = self.path.display();
-        let Seen::Saved(SavedFile::Regular {
-            content,
-            mode,
-            uid,
-            gid,
-        }) = look(host, &self.path)?
-        else {
-            return Ok(Undone::Clean);
+        let (content, mode, owner) = match self.look(host)? {
+            Seen::Saved(SavedFile::Regular {
+                content,
+                mode,
+                uid,
+                gid,
+            }) => (content, mode, (uid, gid)),
+            Seen::Large => {
+                return Ok(Undone::Kept(format!(
+                    "{path}: it has more than 1 MiB by now, the block in it stays"
+                )));
+            }
+            _ => return Ok(Undone::Clean),
         };
         let Some(rest) = without(&content, self.text.as_bytes()) else {
             return Ok(if self.is_in_conflict_with(&content) {
@@ -151,7 +187,7 @@ impl Block {
             host.fs.remove_file(&self.path)?;
             return Ok(Undone::Clean);
         }
-        host.fs.write(&self.path, &rest, mode, Some((uid, gid)))?;
+        host.fs.write(&self.path, &rest, mode, Some(owner))?;
         Ok(if created {
             Undone::Kept(format!(
                 "{path}: lines were added after the install, they stay"
@@ -159,6 +195,62 @@ impl Block {
         } else {
             Undone::Clean
         })
+    }
+
+    /// Reads what bringing it back will need.
+    pub fn prepare_removal(&self, host: &Host) -> Result<Undo> {
+        let Seen::Saved(SavedFile::Regular {
+            content,
+            mode,
+            uid,
+            gid,
+        }) = self.look(host)?
+        else {
+            return Ok(Undo::Nothing);
+        };
+        let text = self.text.as_bytes();
+        Ok(match (find(&content, text), without(&content, text)) {
+            (Some(offset), Some(rest)) => Undo::Block(BlockUndo {
+                offset: offset as u64,
+                rest: sha256(&rest),
+                rights: Rights { mode, uid, gid },
+            }),
+            _ => Undo::Nothing,
+        })
+    }
+
+    /// Brings it back to where it stood, or to the beginning of a file that was changed since.
+    pub fn restore(&self, context: &Context<'_>, place: &BlockUndo) -> Result<()> {
+        let fs = &context.host.fs;
+        let text = self.text.as_bytes();
+        let (content, Rights { mode, uid, gid }) = match self.look(context.host)? {
+            Seen::Nothing if place.rest == sha256(b"") => (Vec::new(), place.rights),
+            Seen::Saved(SavedFile::Regular {
+                content,
+                mode,
+                uid,
+                gid,
+            }) => (content, Rights { mode, uid, gid }),
+            seen => return Err(foreign(self.id(), seen.words())),
+        };
+        if find(&content, text).is_some() {
+            return Ok(());
+        }
+        if self.is_in_conflict_with(&content) {
+            return Err(foreign(self.id(), "a block with other content"));
+        }
+        let same = place.rest == sha256(&content);
+        let offset = usize::try_from(place.offset).unwrap_or(0);
+        let (before, after) = content
+            .split_at_checked(offset)
+            .filter(|_| same)
+            .unwrap_or((&[], &content));
+        let whole = [before, text, after].concat();
+        Ok(fs.write(&self.path, &whole, mode, Some((uid, gid)))?)
+    }
+
+    fn look(&self, host: &Host) -> Result<Seen> {
+        look_within(host, &self.path, LIMIT)
     }
 
     /// A block without the common markers stands beside one of another installer: it is another
@@ -176,6 +268,10 @@ impl Block {
     fn is_in_conflict_with(&self, content: &[u8]) -> bool {
         has_marked_block(self.text.as_bytes()) && has_marked_block(content)
     }
+}
+
+fn sha256(content: &[u8]) -> String {
+    hex(&Sha256::digest(content))
 }
 
 fn find(content: &[u8], text: &[u8]) -> Option<usize> {
@@ -202,7 +298,7 @@ mod tests {
 
     use super::*;
     use crate::resource::Resource;
-    use crate::resource::testing::{Machine, check_laws, make, undone};
+    use crate::resource::testing::{Machine, check_laws, check_removal, make, undone};
 
     const PATH: &str = "/etc/bashrc";
     const TEXT: &str = "\n# Nix\nif [ -e /nix/x ]; then\n  . /nix/x\nfi\n# End Nix\n\n";
@@ -337,5 +433,88 @@ mod tests {
         let machine = Machine::new();
         machine.put(PATH, "\n# Nix\n. /old\n# End Nix\n");
         assert!(block(true).prepare(&machine.host).is_err());
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn what_was_taken_away_comes_back_to_where_it_stood(
+            before in "(\n|x|\r\n| ){0,8}", after in "(\n|x|é| ){0,8}",
+            mode in 0o400u32..0o777,
+            there: bool,
+        ) {
+            let machine = Machine::new();
+            if there {
+                machine.put(PATH, "x");
+            }
+            let made = make(&machine, &block(true)).unwrap();
+            machine.put(PATH, format!("{before}{TEXT}{after}"));
+            machine.chmod(PATH, mode);
+            check_removal(&machine, &block(true), &made);
+        }
+    }
+
+    #[test]
+    fn a_file_that_was_changed_meanwhile_has_it_at_the_beginning() {
+        let machine = Machine::new();
+        machine.put(PATH, "x\n");
+        let made = make(&machine, &block(true)).unwrap();
+        machine.put(PATH, format!("x\n{TEXT}y\n"));
+        let taken = block(true).prepare_removal(&machine.host).unwrap();
+        block(true).take_away(&machine.context(), &made).unwrap();
+        machine.put(PATH, "z\n");
+        let context = machine.context();
+        block(true).restore(&context, &made, &taken).unwrap();
+        assert_eq!(machine.text(PATH).unwrap(), format!("{TEXT}z\n"));
+    }
+
+    #[test]
+    fn the_content_of_the_file_is_not_kept() {
+        let machine = Machine::new();
+        machine.put(PATH, "export TOKEN=secret\n");
+        let made = make(&machine, &block(true)).unwrap();
+        let taken = block(true).prepare_removal(&machine.host).unwrap();
+        let bytes = |undo| serde_json::to_string(undo).unwrap();
+        let secret: Vec<String> = b"secret".iter().map(u8::to_string).collect();
+        for kept in [bytes(&made), bytes(&taken)] {
+            assert!(
+                !kept.contains("secret") && !kept.contains(&secret.join(",")),
+                "{kept}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_file_of_an_earlier_version_s_journal_is_understood() {
+        let machine = Machine::new();
+        machine.put(PATH, format!("{TEXT}x\n"));
+        let (content, (uid, gid)) = (b"x\n".to_vec(), (0, 0));
+        let mode = 0o644;
+        let made = Undo::File(SavedFile::Regular {
+            content,
+            mode,
+            uid,
+            gid,
+        });
+        assert_eq!(undone(&machine, &block(true), &made), None);
+        assert_eq!(machine.text(PATH).unwrap(), "x\n");
+    }
+
+    #[test]
+    fn a_file_that_is_too_large_is_neither_changed_nor_forgotten() {
+        let machine = Machine::new();
+        let limit = usize::try_from(LIMIT).unwrap();
+        machine.put(PATH, vec![b'x'; limit + 1]);
+        let Presence::Foreign(seen) = block(true).probe(&machine.host).unwrap() else {
+            panic!()
+        };
+        assert!(seen.contains("more than 1 MiB"), "{seen}");
+        assert!(block(true).prepare(&machine.host).is_err());
+        machine.put(PATH, "x");
+        let made = make(&machine, &block(true)).unwrap();
+        machine.put(PATH, [TEXT.as_bytes(), &vec![b'x'; limit]].concat());
+        let kept = undone(&machine, &block(true), &made).unwrap();
+        assert!(kept.contains("the block in it stays"), "{kept}");
     }
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::file::SavedFile;
+use super::file::{Rights, SavedFile};
 use super::saved::{Seen, foreign, kept_changed, look, mismatch, put_back, rights};
 use super::{Context, Description, Presence, Result, Undo, Undone};
 use crate::host::Host;
@@ -128,6 +128,26 @@ impl Directory {
         }
     }
 
+    /// Reads what bringing it back will need.
+    pub fn prepare_removal(&self, host: &Host) -> Result<Undo> {
+        Ok(look(host, &self.path)?.to_be_removed())
+    }
+
+    /// Brings it back as it was taken away; one that was not empty never went.
+    pub fn restore(&self, context: &Context<'_>, made: &Undo, rights: Rights) -> Result<()> {
+        let host = context.host;
+        let Rights { mode, uid, gid } = rights;
+        let taken = SavedFile::Directory { mode, uid, gid };
+        match (look(host, &self.path)?, made) {
+            (Seen::Nothing, _) => host.fs.create_dir(&self.path, mode)?,
+            // Made anew by an attempt that was cut off before it got its owner.
+            (Seen::Saved(SavedFile::Directory { .. }), Undo::Created) => {}
+            (Seen::Saved(seen), Undo::File(before)) if seen == *before || seen == taken => {}
+            (seen, _) => return Err(foreign(self.id(), seen.words())),
+        }
+        put_back(host, &self.path, &taken)
+    }
+
     fn id(&self) -> String {
         format!("directory:{}", self.path.display())
     }
@@ -164,7 +184,7 @@ impl Directory {
 mod tests {
     use super::*;
     use crate::resource::Resource;
-    use crate::resource::testing::{Machine, check_laws, make, own_ids, undone};
+    use crate::resource::testing::{Machine, check_laws, check_removal, make, own_ids, undone};
 
     fn directory(lenient: bool) -> Resource {
         let (uid, gid) = own_ids();
@@ -250,5 +270,27 @@ mod tests {
         std::os::unix::fs::symlink("/run", machine.path("/etc/nix")).unwrap();
         check_laws(&machine, &directory(true));
         assert!(directory(false).prepare(&machine.host).is_err());
+    }
+
+    #[test]
+    fn what_was_taken_away_comes_back_with_the_rights_it_had() {
+        for there in [false, true] {
+            let machine = Machine::new();
+            if there {
+                std::fs::create_dir(machine.path("/etc/nix")).unwrap();
+                machine.chmod("/etc/nix", 0o700);
+            }
+            let made = make(&machine, &directory(false)).unwrap();
+            if !there {
+                machine.chmod("/etc/nix", 0o711);
+            }
+            check_removal(&machine, &directory(false), &made);
+        }
+        // One that is not empty never went.
+        let machine = Machine::new();
+        let made = make(&machine, &directory(false)).unwrap();
+        machine.chmod("/etc/nix", 0o711);
+        machine.put("/etc/nix/mine", "");
+        check_removal(&machine, &directory(false), &made);
     }
 }

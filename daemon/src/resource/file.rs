@@ -58,6 +58,17 @@ pub enum SavedFile {
     },
 }
 
+/// Mode and owner.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rights {
+    /// Permission bits.
+    pub mode: u32,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+}
+
 impl File {
     /// What it is, for people.
     pub fn describe(&self) -> Description {
@@ -139,16 +150,40 @@ impl File {
         Ok(Undone::Clean)
     }
 
+    /// Reads what bringing it back will need.
+    pub fn prepare_removal(&self, host: &Host) -> Result<Undo> {
+        Ok(look(host, &self.path)?.to_be_removed())
+    }
+
+    /// Brings it back as it was taken away.
+    pub fn restore(&self, context: &Context<'_>, made: &Undo, rights: Rights) -> Result<()> {
+        let seen = look(context.host, &self.path)?;
+        let free = match (&seen, made) {
+            (Seen::Nothing, _) => true,
+            (Seen::Saved(there), Undo::File(before)) => there == before,
+            _ => false,
+        };
+        if !free && !self.is_content(&seen) {
+            return Err(foreign(self.id(), seen.words()));
+        }
+        put_back(context.host, &self.path, &self.with(rights))
+    }
+
     fn id(&self) -> String {
         format!("file:{}", self.path.display())
     }
 
     fn wanted(&self) -> SavedFile {
+        let (mode, uid, gid) = (self.mode, self.uid, self.gid);
+        self.with(Rights { mode, uid, gid })
+    }
+
+    fn with(&self, Rights { mode, uid, gid }: Rights) -> SavedFile {
         SavedFile::Regular {
             content: self.content.clone().into_bytes(),
-            mode: self.mode,
-            uid: self.uid,
-            gid: self.gid,
+            mode,
+            uid,
+            gid,
         }
     }
 
@@ -163,7 +198,7 @@ impl File {
 mod tests {
     use super::*;
     use crate::resource::Resource;
-    use crate::resource::testing::{Machine, check_laws, make, own_ids, undone};
+    use crate::resource::testing::{Machine, check_laws, check_removal, make, own_ids, undone};
 
     const PATH: &str = "/etc/x";
 
@@ -275,5 +310,19 @@ mod tests {
     fn undo_data_of_another_kind_is_refused() {
         let undo = Undo::Entries(Vec::new());
         assert!(file(false).undo(&Machine::new().context(), &undo).is_err());
+    }
+
+    #[test]
+    fn what_was_taken_away_comes_back_with_the_rights_it_had() {
+        for there in [false, true] {
+            let machine = Machine::new();
+            if there {
+                machine.put(PATH, "theirs");
+            }
+            let file = file(true);
+            let made = make(&machine, &file).unwrap();
+            machine.chmod(PATH, 0o600);
+            check_removal(&machine, &file, &made);
+        }
     }
 }

@@ -102,6 +102,10 @@ pub enum Undo {
     NixConf(nix_conf::NixConfUndo),
     /// How the units were before.
     Service(service::ServiceUndo),
+    /// Mode and owner of what is taken away, which making it again would not know.
+    Rights(file::Rights),
+    /// Where a block stands.
+    Block(block::BlockUndo),
 }
 
 /// How undoing ended.
@@ -241,6 +245,61 @@ impl Resource {
                 id: self.describe().id,
                 seen,
             }),
+        }
+    }
+
+    /// Reads what [`Resource::restore`] will need once it was taken away. Changes nothing.
+    ///
+    /// # Errors
+    /// When the machine cannot be read.
+    pub fn prepare_removal(&self, host: &Host) -> Result<Undo> {
+        match self {
+            Resource::File(it) => it.prepare_removal(host),
+            Resource::Tmpfiles(it) => it.prepare_removal(host),
+            Resource::Directory(it) => it.prepare_removal(host),
+            Resource::Program(it) => it.prepare_removal(host),
+            Resource::NixConf(it) => it.prepare_removal(host),
+            Resource::Block(it) => it.prepare_removal(host),
+            other => Ok(match other.probe(host)? {
+                Presence::Absent => Undo::Nothing,
+                Presence::Present | Presence::Drifted(_) | Presence::Foreign(_) => Undo::Created,
+            }),
+        }
+    }
+
+    /// Takes it off with the undo data of its making, as [`Resource::undo`] does, such that
+    /// [`Resource::restore`] can bring it back.
+    ///
+    /// # Errors
+    /// When it could not be done.
+    pub fn take_away(&self, context: &Context<'_>, made: &Undo) -> Result<Undone> {
+        match self {
+            Resource::Program(it) => it.take_away(context, made),
+            other => other.undo(context, made),
+        }
+    }
+
+    /// Brings back what was taken away, from the undo data of its making and from what
+    /// [`Resource::prepare_removal`] read. Idempotent.
+    ///
+    /// # Errors
+    /// When it could not be done; [`ResourceError::Foreign`] when something else came into its
+    /// place or never left it.
+    pub fn restore(&self, context: &Context<'_>, made: &Undo, taken: &Undo) -> Result<()> {
+        if *made == Undo::Nothing || *taken == Undo::Nothing {
+            return Ok(());
+        }
+        match (self, taken) {
+            (Resource::File(it), Undo::Rights(rights)) => it.restore(context, made, *rights),
+            (Resource::Tmpfiles(it), Undo::Rights(rights)) => it.restore(context, made, *rights),
+            (Resource::Directory(it), Undo::Rights(rights)) => it.restore(context, made, *rights),
+            (Resource::Program(it), Undo::Rights(rights)) => it.restore(context, *rights),
+            (Resource::NixConf(it), Undo::Rights(rights)) => it.restore(context, made, *rights),
+            (Resource::Block(it), Undo::Block(place)) => it.restore(context, place),
+            (other, _) => {
+                other.apply(context, made)?;
+                other.verify(context.host)
+            }
         }
     }
 

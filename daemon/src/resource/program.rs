@@ -1,18 +1,27 @@
 //! A program copied from another place on the same machine, such as our own two.
+//!
+//! The place it was copied from may be gone when it is taken off and that has to be undone. So it
+//! is put aside rather than removed, and [`Program::aside`] goes when all else was taken off.
 
 use std::io::{self, Read, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::file::Rights;
 use super::saved::{foreign, kept_changed, mismatch};
 use super::{Context, Description, Presence, ResourceError, Result, Undo, Undone};
 use crate::host::fs::{Kind, Meta};
 use crate::host::{Fs, FsError, Host};
+use crate::payload::STATE_DIR;
+use crate::payload::files::{hex, private_dir};
 
 /// Mode and owner of a program.
 const MODE: u32 = 0o755;
+
+/// Programs that were taken off by an operation that is not over.
+const ASIDE_DIR: &str = "/var/lib/nixctl/taken-off";
 
 /// Bytes read at a time.
 const CHUNK: usize = 128 << 10;
@@ -95,6 +104,61 @@ impl Program {
         }
     }
 
+    /// Where it lies from being taken away until that is final.
+    pub fn aside(&self) -> PathBuf {
+        Path::new(ASIDE_DIR).join(&self.sha256)
+    }
+
+    /// Reads what bringing it back will need.
+    pub fn prepare_removal(&self, host: &Host) -> Result<Undo> {
+        let Some(meta) = host.fs.meta(&self.path)? else {
+            return Ok(Undo::Nothing);
+        };
+        let Meta { mode, uid, gid, .. } = meta;
+        Ok(Undo::Rights(Rights { mode, uid, gid }))
+    }
+
+    /// Takes it off like [`Program::undo`], but puts it aside.
+    pub fn take_away(&self, context: &Context<'_>, made: &Undo) -> Result<Undone> {
+        let host = context.host;
+        if *made == Undo::Created
+            && let Some(meta) = host.fs.meta(&self.path)?
+            && self.is_same(host, meta)?
+        {
+            private_dir(&host.fs, STATE_DIR.as_ref())?;
+            private_dir(&host.fs, ASIDE_DIR.as_ref())?;
+            self.move_file(host, &self.path, &self.aside(), meta.mode)?;
+        }
+        self.undo(context, made)
+    }
+
+    /// Brings it back as it was taken away.
+    pub fn restore(&self, context: &Context<'_>, rights: Rights) -> Result<()> {
+        let host = context.host;
+        let aside = self.aside();
+        match host.fs.meta(&self.path)? {
+            Some(meta) if self.is_same(host, meta)? => host.fs.remove_file(&aside)?,
+            Some(_) => return Err(foreign(self.id(), "another program")),
+            None if host.fs.meta(&aside)?.is_some() => {
+                self.move_file(host, &aside, &self.path, rights.mode)?;
+            }
+            None => self.copy(context)?,
+        }
+        host.fs.set_owner(&self.path, rights.uid, rights.gid)?;
+        Ok(host.fs.set_mode(&self.path, rights.mode)?)
+    }
+
+    /// Moves it, by way of a copy when the two places are on different file systems.
+    fn move_file(&self, host: &Host, from: &Path, to: &Path, mode: u32) -> Result<()> {
+        match host.fs.rename(from, to) {
+            Err(error) if error.source.kind() == io::ErrorKind::CrossesDevices => {
+                host.fs.copy_file(from, to, mode)?;
+                Ok(host.fs.remove_file(from)?)
+            }
+            moved => Ok(moved?),
+        }
+    }
+
     fn id(&self) -> String {
         format!("program:{}", self.path.display())
     }
@@ -150,6 +214,11 @@ impl Program {
     }
 }
 
+/// Whether a path is where a program lies that was taken off.
+pub fn is_aside(path: &Path) -> bool {
+    path.starts_with(ASIDE_DIR)
+}
+
 /// SHA-256 of all that is read, in lower case hexadecimal; each chunk is handed on with the
 /// number of bytes so far.
 fn digest(
@@ -171,11 +240,7 @@ fn digest(
         hash.update(bytes);
         hand_on(bytes, done)?;
     }
-    Ok(hash
-        .finalize()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect())
+    Ok(hex(&hash.finalize()))
 }
 
 #[cfg(test)]
@@ -263,5 +328,38 @@ mod tests {
         assert_eq!(undone(&machine, &program, &undo), None);
         child.kill().unwrap();
         child.wait().unwrap();
+    }
+
+    #[test]
+    fn what_was_taken_away_comes_back_without_its_source() {
+        let (machine, program) = machine();
+        let made = make(&machine, &program).unwrap();
+        machine.chmod(PATH, 0o700);
+        let before = machine.state().0[&machine.path(PATH)].clone();
+        std::fs::remove_file(machine.path("/from")).unwrap();
+        let taken = program.prepare_removal(&machine.host).unwrap();
+        let Resource::Program(it) = &program else {
+            return;
+        };
+        for _ in 0..2 {
+            for _ in 0..2 {
+                let undone = program.take_away(&machine.context(), &made).unwrap();
+                assert_eq!(undone, Undone::Clean);
+                assert_eq!(machine.text(PATH), None);
+            }
+            for _ in 0..2 {
+                let context = machine.context();
+                program.restore(&context, &made, &taken).unwrap();
+                assert_eq!(machine.state().0[&machine.path(PATH)], before);
+                assert_eq!(machine.host.fs.meta(&it.aside()).unwrap(), None);
+            }
+        }
+        // What somebody else put there meanwhile stays.
+        program.take_away(&machine.context(), &made).unwrap();
+        machine.put(PATH, "theirs");
+        let context = machine.context();
+        let error = program.restore(&context, &made, &taken).unwrap_err();
+        assert!(matches!(error, ResourceError::Foreign { .. }), "{error}");
+        assert_eq!(machine.text(PATH).unwrap(), "theirs");
     }
 }

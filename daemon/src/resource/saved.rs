@@ -3,13 +3,13 @@
 
 use std::path::Path;
 
-use super::file::SavedFile;
-use super::{ResourceError, Result, Undone};
+use super::file::{Rights, SavedFile};
+use super::{ResourceError, Result, Undo, Undone};
 use crate::host::Host;
 use crate::host::fs::Kind;
 
 /// Bytes of a file that are read, or kept to be put back.
-pub(super) const LIMIT: u64 = 16 << 20;
+const LIMIT: u64 = 16 << 20;
 
 /// What is at a path, links not followed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,19 +18,26 @@ pub(super) enum Seen {
     Nothing,
     /// Something that can be put back.
     Saved(SavedFile),
+    /// A file of more bytes than are read.
+    Large,
     /// Something else, in words.
     Other(&'static str),
 }
 
 /// Looks at a path.
 pub(super) fn look(host: &Host, path: &Path) -> Result<Seen> {
+    look_within(host, path, LIMIT)
+}
+
+/// Looks at a path, reading no file of more than `limit` bytes.
+pub(super) fn look_within(host: &Host, path: &Path, limit: u64) -> Result<Seen> {
     let Some(meta) = host.fs.meta(path)? else {
         return Ok(Seen::Nothing);
     };
     let (mode, uid, gid) = (meta.mode, meta.uid, meta.gid);
     Ok(match meta.kind {
-        Kind::File if meta.size > LIMIT => Seen::Other("a large file"),
-        Kind::File => match host.fs.read(path, LIMIT)? {
+        Kind::File if meta.size > limit => Seen::Large,
+        Kind::File => match host.fs.read(path, limit)? {
             Some(content) => Seen::Saved(SavedFile::Regular {
                 content,
                 mode,
@@ -79,7 +86,19 @@ impl Seen {
             Seen::Saved(SavedFile::Regular { .. }) => "a file with other content",
             Seen::Saved(SavedFile::Link { .. }) => "a symbolic link",
             Seen::Saved(SavedFile::Directory { .. }) => "a directory",
+            Seen::Large => "a large file",
             Seen::Other(words) => words,
+        }
+    }
+
+    /// What bringing it back will need once it was taken away, beside what is known of it.
+    pub(super) fn to_be_removed(&self) -> Undo {
+        match *self {
+            Seen::Nothing => Undo::Nothing,
+            Seen::Saved(
+                SavedFile::Regular { mode, uid, gid, .. } | SavedFile::Directory { mode, uid, gid },
+            ) => Undo::Rights(Rights { mode, uid, gid }),
+            Seen::Saved(SavedFile::Link { .. }) | Seen::Large | Seen::Other(_) => Undo::Created,
         }
     }
 }

@@ -5,7 +5,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use super::{Context, Progress, Resource, Result, Undo, Undone};
+use super::{Context, Progress, Resource, ResourceError, Result, Undo, Undone};
 use crate::host::fake::{self, FakeExec, FakeServices};
 use crate::host::service::UnitState;
 use crate::host::{Cancel, Host};
@@ -162,6 +162,26 @@ pub(crate) fn check_laws(machine: &Machine, resource: &Resource) {
         }
     }
     assert!(!resource.describe().id.is_empty() && !resource.describe().summary.is_empty());
+}
+
+/// Taking away what was made and bringing it back is nothing, each twice over.
+pub(crate) fn check_removal(machine: &Machine, resource: &Resource, made: &Undo) {
+    let context = machine.context();
+    let before = machine.state();
+    let taken = resource.prepare_removal(&machine.host).unwrap();
+    assert_eq!(machine.state(), before, "preparing changed something");
+    for _ in 0..2 {
+        for _ in 0..2 {
+            resource.take_away(&context, made).unwrap();
+        }
+        for _ in 0..2 {
+            match resource.restore(&context, made, &taken) {
+                Ok(()) | Err(ResourceError::Foreign { .. }) => {}
+                Err(error) => panic!("{error}"),
+            }
+            assert_eq!(machine.state(), before, "it did not come back as it was");
+        }
+    }
 }
 
 /// Prepares and applies.

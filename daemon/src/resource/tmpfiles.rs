@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::file::File;
+use super::file::{File, Rights};
 use super::{Context, Description, Presence, Result, Undo, Undone};
 use crate::host::{Command, Host};
 
@@ -47,6 +47,10 @@ impl Tmpfiles {
     /// Makes it so.
     pub fn apply(&self, context: &Context<'_>, undo: &Undo) -> Result<()> {
         self.file().apply(context, undo)?;
+        self.create(context)
+    }
+
+    fn create(&self, context: &Context<'_>) -> Result<()> {
         let host = context.host;
         if host.exec.find(PROGRAM).is_none() {
             return Ok(());
@@ -70,6 +74,17 @@ impl Tmpfiles {
     /// Takes it back to what it was. What the file named lies below /nix and goes with it.
     pub fn undo(&self, context: &Context<'_>, undo: &Undo) -> Result<Undone> {
         self.file().undo(context, undo)
+    }
+
+    /// Reads what bringing it back will need.
+    pub fn prepare_removal(&self, host: &Host) -> Result<Undo> {
+        self.file().prepare_removal(host)
+    }
+
+    /// Brings it back as it was taken away, and what it names.
+    pub fn restore(&self, context: &Context<'_>, made: &Undo, rights: Rights) -> Result<()> {
+        self.file().restore(context, made, rights)?;
+        self.create(context)
     }
 
     fn file(&self) -> File {

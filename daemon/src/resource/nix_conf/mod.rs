@@ -9,7 +9,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::file::SavedFile;
+use super::file::{Rights, SavedFile};
 use super::saved::{Seen, foreign, look, mismatch};
 use super::{Context, Description, Presence, Result, Undo, Undone};
 use crate::host::Host;
@@ -97,6 +97,17 @@ impl NixConf {
 
     /// Makes it so.
     pub fn apply(&self, context: &Context<'_>, undo: &Undo) -> Result<()> {
+        self.add(context, undo, MODE, None)
+    }
+
+    /// Adds the lines; a file that is not there gets this mode and owner.
+    fn add(
+        &self,
+        context: &Context<'_>,
+        undo: &Undo,
+        new_mode: u32,
+        new_owner: Option<(u32, u32)>,
+    ) -> Result<()> {
         let added = match undo {
             // It was right before, so undoing would not take away what is added now.
             Undo::Nothing => return Ok(()),
@@ -106,18 +117,21 @@ impl NixConf {
         let host = context.host;
         let path = Path::new(PATH);
         let (content, mode, owner) = match look(host, path)? {
-            Seen::Nothing => (Vec::new(), MODE, None),
+            Seen::Nothing => {
+                let whole = lines::insert(b"", added);
+                return Ok(host.fs.write(path, &whole, new_mode, new_owner)?);
+            }
             Seen::Saved(SavedFile::Regular {
                 content,
                 mode,
                 uid,
                 gid,
-            }) => (content, mode, Some((uid, gid))),
+            }) => (content, mode, (uid, gid)),
             seen => return Err(foreign(self.id(), seen.words())),
         };
         let whole = lines::insert(&content, added);
-        if whole != content || owner.is_none() {
-            host.fs.write(path, &whole, mode, owner)?;
+        if whole != content {
+            host.fs.write(path, &whole, mode, Some(owner))?;
         }
         Ok(())
     }
@@ -163,6 +177,17 @@ impl NixConf {
         })
     }
 
+    /// Reads what bringing it back will need.
+    pub fn prepare_removal(&self, host: &Host) -> Result<Undo> {
+        Ok(look(host, Path::new(PATH))?.to_be_removed())
+    }
+
+    /// Brings the lines back; a file that went with them gets the mode and owner that it had.
+    pub fn restore(&self, context: &Context<'_>, made: &Undo, rights: Rights) -> Result<()> {
+        let Rights { mode, uid, gid } = rights;
+        self.add(context, made, mode, Some((uid, gid)))
+    }
+
     fn id(&self) -> String {
         format!("nix-conf:{PATH}")
     }
@@ -178,7 +203,7 @@ mod tests {
 
     use super::*;
     use crate::resource::Resource;
-    use crate::resource::testing::{Machine, check_laws, make, undone};
+    use crate::resource::testing::{Machine, check_laws, check_removal, make, undone};
 
     fn conf() -> Resource {
         let setting = |key: &str, value: &str, reason: &str| Setting {
@@ -290,5 +315,13 @@ mod tests {
         std::os::unix::fs::symlink("/etc/static/nix.conf", machine.path(PATH)).unwrap();
         assert!(conf().prepare(&machine.host).is_err());
         assert_eq!(undone(&machine, &conf(), &undo), None);
+    }
+
+    #[test]
+    fn what_was_taken_away_comes_back_with_the_rights_it_had() {
+        let machine = machine();
+        let made = make(&machine, &conf()).unwrap();
+        machine.chmod(PATH, 0o640);
+        check_removal(&machine, &conf(), &made);
     }
 }
