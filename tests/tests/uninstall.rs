@@ -35,6 +35,18 @@ fn the_machine_is_as_before_and_a_second_time_is_no_error() {
     let output = world.uninstall().unwrap();
     assert!(output.success(), "{output:?}\n{}", world.daemon_log());
     println!("{output:?}");
+    let (list, work) = output.stdout.split_once("step 1/").unwrap();
+    for line in [
+        "- remove /nix and all that is in it",
+        "- take our lines out of /etc/bash.bashrc",
+        "- stop and disable nix-daemon.socket, nix-daemon.service",
+    ] {
+        assert!(list.contains(line), "{line}: {list}");
+    }
+    assert!(
+        !list.contains("undo") && !work.contains("undo"),
+        "{output:?}"
+    );
     assert_as(&before, &world);
     assert!(!world.machine.exists("/nix").unwrap());
     let status = world.json("status").unwrap();

@@ -116,6 +116,9 @@ async fn consent(
     going: &Going,
 ) -> Result<Option<Exit>, Failure> {
     if going.yes && !going.dry_run {
+        for request in plans.iter().filter(|request| change::takes_off(request)) {
+            change::show_only(context, connection, request).await?;
+        }
         return Ok(None);
     }
     let mut shown = Vec::new();

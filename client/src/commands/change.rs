@@ -135,6 +135,9 @@ async fn agree(
 ) -> Result<Option<RequestOptions>, Failure> {
     let mut options = options(going);
     if going.yes {
+        if takes_off(request) {
+            show_only(context, connection, request).await?;
+        }
         return Ok(Some(options));
     }
     // What is agreed to is the plan for the machine as it is now.
@@ -145,6 +148,32 @@ async fn agree(
     }
     show(context, &[plan])?;
     Ok(context.terminal.ask("Go on?").then_some(options))
+}
+
+/// Whether the request takes things off the machine: what goes is shown also to those who agreed
+/// beforehand.
+pub fn takes_off(request: &OperationRequest) -> bool {
+    match request {
+        OperationRequest::Uninstall(_) | OperationRequest::SelfUninstall => true,
+        OperationRequest::Install(_) | OperationRequest::SelfInstall(_) => false,
+    }
+}
+
+/// Shows to people what will be done. A program that reads the events has asked for nothing else,
+/// and what stands in the way is told when the request is made.
+pub async fn show_only(
+    context: &mut Context,
+    connection: &Connection,
+    request: &OperationRequest,
+) -> Result<(), Failure> {
+    if context.json || context.quiet {
+        return Ok(());
+    }
+    let plan = connection.plan(request).await?;
+    if plan.refusal().is_none() && !plan.is_empty() {
+        show(context, &[plan])?;
+    }
+    Ok(())
 }
 
 /// An id that nobody else uses: random keys of the standard library's hasher, twice.
@@ -161,7 +190,7 @@ fn fresh_id() -> String {
 mod tests {
     use std::sync::{Arc, Mutex};
 
-    use nixctl_proto::request::{InstallRequest, Reply, Request};
+    use nixctl_proto::request::{InstallRequest, Reply, Request, UninstallRequest};
 
     use super::*;
     use crate::cli::Global;
@@ -227,5 +256,45 @@ mod tests {
         let seen = seen.lock().unwrap();
         assert_eq!(seen.len(), 2);
         assert_eq!(seen[0], seen[1]);
+    }
+
+    #[tokio::test]
+    async fn what_goes_is_shown_also_to_those_who_agreed_beforehand() {
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let log = Arc::clone(&seen);
+        let fake = Fake::start(move |request| match request {
+            Request::Plan(request) => {
+                log.lock().unwrap().push(request);
+                let failure = Failure::new(Code::Internal, "asked");
+                vec![Reaction::Last(Reply::Refused(failure))]
+            }
+            _ => vec![],
+        });
+        let reach = Options {
+            socket: Some(fake.path()),
+            ..Options::default()
+        };
+        let connection = Connection::open(&reach).await.unwrap();
+        let uninstall = OperationRequest::Uninstall(UninstallRequest::default());
+        let install = OperationRequest::Install(InstallRequest::default());
+        let going = Going {
+            yes: true,
+            ..Going::default()
+        };
+        for (request, json, quiet, asks) in [
+            (&uninstall, false, false, true),
+            (&uninstall, true, false, false),
+            (&uninstall, false, true, false),
+            (&install, false, false, false),
+        ] {
+            let mut context = Context::new(&Global {
+                json,
+                quiet,
+                ..Global::default()
+            });
+            let agreed = agree(&mut context, &connection, request, &going).await;
+            assert_eq!(agreed.is_err(), asks);
+            assert_eq!(seen.lock().unwrap().drain(..).count(), usize::from(asks));
+        }
     }
 }

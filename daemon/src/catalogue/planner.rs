@@ -5,7 +5,7 @@ use nixctl_proto::settings::InstallSettings;
 use nixctl_proto::{Code, Failure};
 
 use super::facts::{Facts, FactsError};
-use super::preflight::Needs;
+use super::preflight::{self, Needs};
 use super::{Planned, adopt, plan};
 use crate::engine::{Planner, Question};
 use crate::payload::http::Client;
@@ -58,7 +58,8 @@ fn install(
 ) -> Result<Planned, Failure> {
     let settings = &question.settings.install;
     let adopts = request.adopt && adopt::parts(&facts).is_some();
-    let found = if adopts {
+    let needless = adopts || preflight::owns_other_version(&facts, request, settings);
+    let found = if needless {
         None
     } else {
         find_release(question, request, &mut facts)?
@@ -130,4 +131,96 @@ fn clock_skew(
     .ok()?;
     let server = i64::try_from(client.server_time(&url)?).ok()?;
     Some(server - i64::try_from(now / 1000).ok()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use nixctl_proto::OperationId;
+    use nixctl_proto::settings::Settings;
+
+    use super::*;
+    use crate::catalogue::facts::testing::Machine;
+    use crate::engine::Owned;
+    use crate::host::Cancel;
+    use crate::payload::Archive;
+    use crate::resource::payload::Payload;
+    use crate::resource::{Resource, Undo};
+
+    #[test]
+    fn another_version_of_our_own_is_told_without_asking_the_network() {
+        let server = TcpListener::bind("127.0.0.1:0").unwrap();
+        server.set_nonblocking(true).unwrap();
+        let mut settings = Settings::default();
+        settings.install.release_server = format!("http://{}", server.local_addr().unwrap());
+        let archive = Archive {
+            sha256: String::new(),
+            version: "2.20.1".to_owned(),
+            system: String::new(),
+            store_gid: 0,
+        };
+        let owned = Owned {
+            order: 0,
+            by: OperationId::from_parts(0, 0),
+            resource: Resource::Payload(Payload { archive }),
+            undo: Undo::Created,
+        };
+        let system = release::this_system();
+        let from = |version: &str| {
+            let source = format!("nix-{version}/nix-{version}-{system}.tar.xz");
+            Some(format!("{}/{source}", settings.install.release_server))
+        };
+        let request = |version: Option<&str>, source| InstallRequest {
+            version: version.map(str::to_owned),
+            source,
+            ..InstallRequest::default()
+        };
+        let machine = Machine::new();
+        let host = machine.host();
+        for request in [
+            request(Some("2.26.3"), None),
+            request(None, from("2.26.3")),
+            request(Some("2.26.3"), from("2.26.3")),
+        ] {
+            let planned = Catalogue.plan(&Question {
+                request: &OperationRequest::Install(request),
+                host: &host,
+                settings: &settings,
+                owned: std::slice::from_ref(&owned),
+                cancel: &Cancel::default(),
+            });
+            let view = planned.unwrap().view;
+            let failure = view.refusal().unwrap();
+            assert_eq!(failure.code, Code::AlreadyInstalled, "{view:?}");
+            assert_eq!(failure.help, "run `nixctl upgrade --to 2.26.3`");
+            assert!(server.accept().is_err(), "the server was asked");
+        }
+    }
+
+    #[test]
+    fn the_version_asked_for_is_known_only_where_it_is_plain() {
+        let settings = InstallSettings {
+            version: "2.30.1".to_owned(),
+            ..InstallSettings::default()
+        };
+        let named = "https://x/nix-2.26.3-x86_64-linux.tar.xz";
+        for (version, source, expected) in [
+            (None, None, Some("2.30.1")),
+            (Some("2.26.3"), None, Some("2.26.3")),
+            (Some("../x"), None, None),
+            (None, Some(named), Some("2.26.3")),
+            (Some("2.26.3"), Some(named), Some("2.26.3")),
+            (Some("2.20.1"), Some(named), None),
+            (None, Some("/tmp/own.tar.xz"), None),
+        ] {
+            let request = InstallRequest {
+                version: version.map(str::to_owned),
+                source: source.map(str::to_owned),
+                ..InstallRequest::default()
+            };
+            let asked = release::asked_version(&request, &settings);
+            assert_eq!(asked.as_deref(), expected, "{version:?} {source:?}");
+        }
+    }
 }

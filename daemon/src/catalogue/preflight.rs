@@ -14,6 +14,7 @@ use nixctl_proto::settings::InstallSettings;
 
 use super::facts::Facts;
 use crate::payload::Release;
+use crate::payload::release::asked_version;
 
 pub use resources::Needs;
 
@@ -31,6 +32,16 @@ impl Case<'_> {
     /// Whether a foreign installation is taken over, so that nothing is fetched.
     fn adopts(&self) -> bool {
         self.request.adopt && super::adopt::parts(self.facts).is_some()
+    }
+
+    /// The version that we own and the other one that is asked for.
+    fn other_version(&self) -> Option<(&str, String)> {
+        let wanted = match self.release {
+            Some(release) => Some(release.version.clone()),
+            None => asked_version(self.request, self.settings).filter(|_| !self.adopts()),
+        }?;
+        let owned = self.facts.owned_version()?;
+        (owned != wanted).then_some((owned, wanted))
     }
 }
 
@@ -59,6 +70,23 @@ const CHECKS: [Check; 16] = [
     ("network", resources::network),
     ("release", resources::release),
 ];
+
+/// Whether it is plain without looking for the release that another version is owned: upgrading
+/// is what changes that.
+pub fn owns_other_version(
+    facts: &Facts,
+    request: &InstallRequest,
+    settings: &InstallSettings,
+) -> bool {
+    let case = Case {
+        facts,
+        request,
+        settings,
+        release: None,
+        needs: &Needs::default(),
+    };
+    case.other_version().is_some()
+}
 
 /// Makes all checks. `release` is `None` when none was found or none is needed.
 pub fn checks(

@@ -87,13 +87,7 @@ impl Step {
                     ..it
                 }
             }
-            Step::Remove(resource, _) => {
-                let it = resource.describe();
-                Description {
-                    summary: format!("undo: {}", it.summary),
-                    ..it
-                }
-            }
+            Step::Remove(resource, made) => resource.describe_removal(made),
             Step::Fetch(fetch) => {
                 let release = &fetch.release;
                 let from = match &release.source {

@@ -60,6 +60,24 @@ pub fn resolve(
     .and_then(|release| check_version(release, request))
 }
 
+/// The version that is asked for, as far as it can be told without looking at the source.
+pub fn asked_version<'a>(
+    request: &'a InstallRequest,
+    settings: &'a InstallSettings,
+) -> Option<String> {
+    let named = match &request.source {
+        None => Some(settings.version.clone()),
+        Some(source) => parse_name(source.rsplit('/').next()?).map(|(version, _)| version),
+    };
+    match (&request.version, named) {
+        (Some(version), _) if request.source.is_none() => Some(version.clone()),
+        // Which of the two it is shows when the source is looked at.
+        (Some(version), named) if named.as_ref() != Some(version) => None,
+        (_, named) => named,
+    }
+    .filter(|version| is_version(version))
+}
+
 /// Whether members of the group may install from it without an administrator.
 pub fn is_trusted(source: &Source, settings: &InstallSettings) -> bool {
     settings.trusted_sources.iter().any(|prefix| match source {

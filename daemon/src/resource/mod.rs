@@ -29,6 +29,7 @@ pub(crate) mod testing;
 pub mod tmpfiles;
 mod user_tools;
 pub mod users;
+mod words;
 
 use serde::{Deserialize, Serialize};
 
@@ -204,6 +205,14 @@ impl Resource {
     /// What it is, for people.
     pub fn describe(&self) -> Description {
         each!(self, it => it.describe())
+    }
+
+    /// What taking it off does, for people.
+    pub fn describe_removal(&self, made: &Undo) -> Description {
+        Description {
+            summary: words::removal(self, made),
+            ..self.describe()
+        }
     }
 
     /// Whether it is on the machine as it should be. Changes nothing.

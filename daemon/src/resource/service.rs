@@ -164,7 +164,7 @@ impl Service {
     }
 
     /// Every unit once, in the order of their naming.
-    fn units(&self) -> Vec<&str> {
+    pub(super) fn units(&self) -> Vec<&str> {
         let mut units: Vec<&str> = Vec::new();
         for unit in self.enable.iter().chain(&self.start) {
             if !units.contains(&unit.as_str()) {

@@ -16,18 +16,16 @@ pub(super) fn nixos(case: &Case<'_>) -> Verdict {
 }
 
 pub(super) fn owned(case: &Case<'_>) -> Verdict {
-    let wanted = case.release.map(|release| release.version.as_str());
-    match (case.facts.owned_version(), wanted) {
-        (None, _) => Ok("nixctl owns no Nix here yet".to_owned()),
-        (Some(owned), Some(wanted)) if owned != wanted => {
-            let message = format!(
-                "cannot install Nix {wanted}: nixctl already owns Nix {owned} on this machine"
-            );
-            Err(Failure::new(Code::AlreadyInstalled, message)
-                .with_help(format!("run `nixctl upgrade --to {wanted}`")))
-        }
-        (Some(owned), _) => Ok(format!("nixctl owns Nix {owned} here")),
+    if let Some((owned, wanted)) = case.other_version() {
+        let message =
+            format!("cannot install Nix {wanted}: nixctl already owns Nix {owned} on this machine");
+        return Err(Failure::new(Code::AlreadyInstalled, message)
+            .with_help(format!("run `nixctl upgrade --to {wanted}`")));
     }
+    Ok(match case.facts.owned_version() {
+        None => "nixctl owns no Nix here yet".to_owned(),
+        Some(owned) => format!("nixctl owns Nix {owned} here"),
+    })
 }
 
 pub(super) fn existing_nix(case: &Case<'_>) -> Verdict {

@@ -254,13 +254,15 @@ pub(super) fn network(case: &Case<'_>) -> Verdict {
         Some(failure) if !local && !case.adopts() => Err(failure.clone()),
         _ if local => Ok("the release lies on this machine".to_owned()),
         _ if case.adopts() => Ok("nothing is fetched".to_owned()),
+        _ if case.release.is_none() => Ok("the release server was not asked".to_owned()),
         _ => Ok("the release server answers".to_owned()),
     }
 }
 
 pub(super) fn release(case: &Case<'_>) -> Verdict {
     let Some(release) = case.release else {
-        return match case.adopts() || case.facts.network.is_some() {
+        let needless = case.adopts() || case.other_version().is_some();
+        return match needless || case.facts.network.is_some() {
             true => Ok("no release is needed or could be looked at".to_owned()),
             false => Err(Failure::new(
                 Code::BadSource,

@@ -112,8 +112,9 @@ impl Run<'_> {
     }
 
     pub(super) fn show_step(&self, index: u32, text: &str) {
-        tracing::info!(OPERATION_ID = %self.record.id, STEP = index + 1, "{text}");
         let undoing = self.record.state == State::Reverting;
+        let word = if undoing { "undoing: " } else { "" };
+        tracing::info!(OPERATION_ID = %self.record.id, STEP = index + 1, "{word}{text}");
         let cancellable = !undoing && !self.recovered.is_past_return(&self.steps);
         self.live.send_modify(|view| {
             view.step = index + 1;

@@ -340,7 +340,7 @@ impl<'a> Run<'a> {
             return self.enter(event).map(|()| false);
         };
         let step = self.steps[index as usize].step.clone();
-        self.show_step(index, &format!("undo: {}", step.describe().summary));
+        self.show_step(index, &step.describe().summary);
         let progress = Told::new(self);
         let mut result = step.undo(&self.context(&progress), &undo);
         for pause in PAUSES {
