@@ -45,7 +45,13 @@ fn it_leaves_as_it_came() {
     let output = world.run("root", "nixctl daemon uninstall --yes").unwrap();
     println!("{output:?}");
     assert!(output.success(), "{output:?}");
+    let list = "remove the program /usr/local/bin/nixctld\n";
+    let shown = output.stdout.matches(&format!("- {list}")).count();
+    assert_eq!(shown, 1, "{output:?}");
     assert_eq!(changes(&before, &world.snapshot().unwrap()), [""; 0]);
+    let aside = "/var/lib/nixctl/taken-off";
+    let left = world.machine.sh(&format!("ls {aside}")).unwrap().ok();
+    assert_eq!(left.unwrap().text(), "", "programs were left in {aside}");
     let gone = world
         .run("root", &format!("{PROGRAMS}/nixctl status"))
         .unwrap();

@@ -4,13 +4,13 @@
 //! service can open the state that both of them own, so it is closed before the service is asked.
 
 use nixctl_proto::request::{OperationRequest, SelfInstallRequest};
-use nixctl_proto::{Code, Exit, Failure};
+use nixctl_proto::{Code, Exit, Failure, SOCKET_PATH};
 use tokio::time::{Instant, sleep};
 
 use super::follow::{self, Wait};
 use super::{Context, Outcome, change};
 use crate::cli::Going;
-use crate::connect::{COME_BACK, Connection, TRY_EVERY, private, systemd};
+use crate::connect::{COME_BACK, Connection, Options, TRY_EVERY, private, systemd};
 
 /// Installs nixctld, then carries out the request with it.
 pub async fn install(context: &mut Context, request: OperationRequest, going: &Going) -> Outcome {
@@ -42,7 +42,12 @@ pub async fn daemon(context: &mut Context, request: OperationRequest, going: &Go
             .await?
             .unwrap_or(Exit::Done));
     }
-    let connection = Connection::open(&context.options).await?;
+    // The bus has no word for what changes the daemon itself.
+    let socket = Options {
+        socket: Some(SOCKET_PATH.into()),
+        ..context.options.clone()
+    };
+    let connection = Connection::open(&socket).await?;
     let consent = context
         .with(connection, async |context, connection| {
             consent(context, connection, &plans, going).await
@@ -60,7 +65,8 @@ pub async fn daemon(context: &mut Context, request: OperationRequest, going: &Go
         yes: true,
         ..going.clone()
     };
-    let ended = with_own(context, &request, &plans, &agreed, wait).await;
+    // It was shown already.
+    let ended = with_own(context, &request, &[], &agreed, wait).await;
     systemd::start().await?;
     Ok(ended?.unwrap_or(Exit::Done))
 }

@@ -233,6 +233,15 @@ pub mod tests {
 
     use super::*;
 
+    /// The same at another step.
+    pub fn at(step: u32, bytes_done: u64) -> OperationView {
+        OperationView {
+            step,
+            bytes_done,
+            ..view()
+        }
+    }
+
     /// An install in the middle of its work.
     pub fn view() -> OperationView {
         OperationView {

@@ -1,5 +1,6 @@
 //! Plans: what would be made, changed, kept and removed, what it needs, and why it cannot be done.
 
+use nixctl_proto::OperationKind;
 use nixctl_proto::plan::{Plan, PlanAction, PlanStep};
 
 use super::style::Style;
@@ -24,6 +25,10 @@ pub fn lines(plan: &Plan, detailed: bool, style: Style) -> Vec<String> {
             .filter(|step| step.action == action)
             .collect();
         if !steps.is_empty() {
+            let heading = match (action, takes_off(plan)) {
+                (PlanAction::Keep, true) => "stays",
+                _ => heading,
+            };
             lines.push(format!("  {heading} ({}):", steps.len()));
             for step in steps {
                 lines.push(format!(
@@ -55,6 +60,14 @@ pub fn lines(plan: &Plan, detailed: bool, style: Style) -> Vec<String> {
             .map(|note| format!("  {} {}", style.dim("note:"), clean(note))),
     );
     lines
+}
+
+/// What is kept by a plan that takes things off is not right or wrong: it stays.
+fn takes_off(plan: &Plan) -> bool {
+    match plan.kind {
+        OperationKind::Uninstall | OperationKind::SelfUninstall => true,
+        OperationKind::Install | OperationKind::SelfInstall => false,
+    }
 }
 
 /// Two plans carried out one after the other, as one.
@@ -122,7 +135,7 @@ fn paint(action: PlanAction, mark: &str, style: Style) -> String {
 #[cfg(test)]
 mod tests {
     use nixctl_proto::plan::PlanCheck;
-    use nixctl_proto::{Code, Failure, OperationKind};
+    use nixctl_proto::{Code, Failure};
 
     use super::*;
 
@@ -183,6 +196,24 @@ mod tests {
                 "  note: the sandbox is on: user namespaces work",
             ]
         );
+    }
+
+    #[test]
+    fn what_an_uninstall_keeps_stays() {
+        let plan = Plan {
+            kind: OperationKind::Uninstall,
+            steps: vec![
+                step(PlanAction::Remove, "remove the group nixbld"),
+                step(
+                    PlanAction::Keep,
+                    "leave the directory /etc, which was there before",
+                ),
+            ],
+            ..plan()
+        };
+        let lines = lines(&plan, false, Style::PLAIN);
+        let stays = "    = leave the directory /etc, which was there before";
+        assert_eq!(lines[3..5], ["  stays (1):", stays]);
     }
 
     #[test]

@@ -250,15 +250,7 @@ fn bar(share: f64, only_ascii: bool) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::render::operation::tests::{ended_view, view};
-
-    fn at(step: u32, bytes_done: u64) -> OperationView {
-        OperationView {
-            step,
-            bytes_done,
-            ..view()
-        }
-    }
+    use crate::render::operation::tests::{at, ended_view, view};
 
     #[test]
     fn the_live_line_fits_the_width() {

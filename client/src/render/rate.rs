@@ -42,15 +42,7 @@ impl Rate {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::render::operation::tests::view;
-
-    fn at(step: u32, bytes_done: u64) -> OperationView {
-        OperationView {
-            step,
-            bytes_done,
-            ..view()
-        }
-    }
+    use crate::render::operation::tests::at;
 
     #[test]
     fn the_rate_is_of_the_last_window_and_of_one_step() {

@@ -19,6 +19,7 @@ use super::ids::Ids;
 use super::steps::{directory, file, plain_file};
 use super::{conf, linux, shell};
 use crate::engine::Step;
+use crate::payload::files::hex;
 use crate::payload::{Archive, MANIFESTS_DIR, Manifest, STATE_DIR};
 use crate::resource::block::Block;
 use crate::resource::directory::Directory;
@@ -43,8 +44,7 @@ pub fn parts(facts: &Facts) -> Option<&Parts> {
 
 /// The key of the manifest that stands for an adopted Nix: no archive of it was ever seen.
 pub fn manifest_key(nix: &str) -> String {
-    let digest = Sha256::digest(nix.as_bytes());
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&Sha256::digest(nix.as_bytes()))
 }
 
 /// The steps of an adoption.

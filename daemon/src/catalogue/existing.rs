@@ -337,20 +337,10 @@ fn installed_nix(fs: &Fs, kind: &ExistingKind) -> Result<Option<(String, String)
 /// The first store path on the way to the program that is a Nix: newer releases have one path
 /// that links to others with parts of it.
 fn nix_on_the_way(followed: &Followed) -> Option<(String, String)> {
-    followed
-        .links
-        .iter()
-        .chain([&followed.path])
-        .find_map(|path| {
-            let name = path
-                .strip_prefix("/nix/store")
-                .ok()?
-                .iter()
-                .next()?
-                .to_str()?;
-            let version = store_version(name)?;
-            Some((format!("/nix/store/{name}"), version.to_owned()))
-        })
+    followed.store_names().find_map(|name| {
+        let version = store_version(name)?;
+        Some((format!("/nix/store/{name}"), version.to_owned()))
+    })
 }
 
 /// Version in the name of a store path of Nix: `HASH-nix-2.26.3`.

@@ -32,6 +32,7 @@ pub use system::{Manager, OsRelease, System, Wsl};
 
 use super::existing::{self, Existing};
 use crate::engine::Owned;
+use crate::host::accounts::AccountsError;
 use crate::host::{Cancel, ExecError, FsError, Host, mounts};
 use crate::resource::Resource;
 
@@ -109,11 +110,11 @@ impl FactsError {
     }
 }
 
-impl From<accounts::AccountsError> for FactsError {
-    fn from(error: accounts::AccountsError) -> Self {
+impl From<AccountsError> for FactsError {
+    fn from(error: AccountsError) -> Self {
         match error {
-            accounts::AccountsError::Fs(error) => error.into(),
-            accounts::AccountsError::Exec(error) => error.into(),
+            AccountsError::Fs(error) => error.into(),
+            AccountsError::Exec(error) => error.into(),
         }
     }
 }

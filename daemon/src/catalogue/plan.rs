@@ -20,7 +20,8 @@ use crate::engine::step::PlannedStep;
 use crate::engine::{Owned, Step};
 use crate::host::Host;
 use crate::payload::Release;
-use crate::resource::{Description, Presence, Resource, ResourceError, Result};
+use crate::payload::files::hex;
+use crate::resource::{Description, Presence, Resource, ResourceError, Result, Undo};
 
 /// Largest program of ours.
 const PROGRAM_LIMIT: u64 = 512 << 20;
@@ -185,8 +186,7 @@ fn program(host: &Host, name: &'static str, from: &str) -> Result<own::Source> {
         }
         .into());
     };
-    let digest = Sha256::digest(&content);
-    let sha256 = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    let sha256 = hex(&Sha256::digest(&content));
     Ok(own::Source {
         name,
         from: path.to_owned(),
@@ -234,6 +234,7 @@ fn look(
     let mut planned = Vec::with_capacity(steps.len());
     let mut lines = Vec::with_capacity(steps.len());
     let mut failure = None;
+    let takes_off = steps.iter().any(is_removal);
     for step in steps {
         let Description {
             id,
@@ -256,6 +257,8 @@ fn look(
                     PlanAction::Change
                 }
             },
+            // A list in which nothing goes would count as nothing to do, and all stay owned.
+            Step::Remove(..) if takes_off && !is_removal(&step) => PlanAction::Keep,
             Step::Remove(..) => PlanAction::Remove,
             Step::Fetch(_) | Step::SelfTest(_) | Step::Discard(_) => PlanAction::Run,
         };
@@ -280,6 +283,15 @@ fn look(
             failure,
         },
     ))
+}
+
+/// Whether a step takes something off, rather than leaving what was there before or shall stay.
+fn is_removal(step: &Step) -> bool {
+    match step {
+        Step::Remove(Resource::NixTree(tree), _) if tree.keep => false,
+        Step::Remove(_, undo) => *undo != Undo::Nothing,
+        _ => false,
+    }
 }
 
 fn replaces(resource: &Resource) -> bool {

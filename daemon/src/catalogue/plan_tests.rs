@@ -175,3 +175,24 @@ fn an_image_can_be_planned_from_facts_to_lines() {
     let uninstall = uninstall_plan(&host, &[], &UninstallRequest::default()).unwrap();
     assert!(uninstall.view.is_empty());
 }
+
+#[test]
+fn what_an_uninstall_leaves_is_no_removal_unless_nothing_else_is_done() {
+    let machine = crate::catalogue::facts::testing::Machine::new();
+    let tree = |keep| Resource::NixTree(crate::resource::nix_tree::NixTree { store_gid: 0, keep });
+    let actions = |steps: Vec<Step>| -> Vec<PlanAction> {
+        let host = machine.host();
+        let (_, lines, _) = look(steps, &probe(&host), &Step::describe).unwrap();
+        lines.into_iter().map(|line| line.action).collect()
+    };
+    let goes = Step::Remove(tree(false), Undo::Created);
+    let stays = [
+        Step::Remove(tree(true), Undo::Created),
+        Step::Remove(tree(false), Undo::Nothing),
+    ];
+    let mut all = stays.to_vec();
+    all.push(goes);
+    let (keep, remove) = (PlanAction::Keep, PlanAction::Remove);
+    assert_eq!(actions(all), [keep, keep, remove]);
+    assert_eq!(actions(stays.to_vec()), [remove, remove]);
+}

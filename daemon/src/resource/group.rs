@@ -3,9 +3,10 @@
 use serde::{Deserialize, Serialize};
 
 use super::saved::mismatch;
-use super::{Context, Description, Presence, ResourceError, Result, Undo, Undone};
+use super::user_tools::Tools;
+use super::{Context, Description, Presence, Result, Undo, Undone};
+use crate::host::Host;
 use crate::host::accounts::{self, GroupEntry};
-use crate::host::{Command, Host};
 
 /// Exit codes of `groupdel`: there is no such group; it is somebody's main group.
 const NO_SUCH_GROUP: i32 = 6;
@@ -50,7 +51,7 @@ impl Group {
         if accounts::group(host, &self.name)?.is_some() {
             return Ok(());
         }
-        let command = self.creation(host)?;
+        let command = Tools::for_making_group(host, &self.name)?.make_group(host, &self.name);
         let output = host.exec.output(&command, context.cancel)?;
         // Somebody else may have made it in the meantime.
         if output.code != 0 && accounts::group(host, &self.name)?.is_some() {
@@ -73,7 +74,8 @@ impl Group {
         if let Some(kept) = self.used_by(host, &group)? {
             return Ok(kept);
         }
-        let command = self.deletion(host)?;
+        let tools = Tools::for_removing_group(host, &self.name)?;
+        let command = tools.remove_group(host, &self.name);
         let output = host.exec.output(&command, context.cancel)?;
         match output.code {
             0 | NO_SUCH_GROUP => Ok(Undone::Clean),
@@ -104,60 +106,6 @@ impl Group {
             .first()
             .map(|user| self.kept(&format!("it is the main group of {}", user.name))))
     }
-
-    fn creation(&self, host: &Host) -> Result<Command> {
-        let root = host.fs.root().display();
-        if host.exec.find("systemd-sysusers").is_some() {
-            let mut command = Command::new("systemd-sysusers");
-            if host.is_image() {
-                command = command.arg(format!("--root={root}"));
-            }
-            return Ok(command.arg("-").stdin(format!("g {} -\n", self.name)));
-        }
-        if host.exec.find("groupadd").is_some() {
-            return Ok(prefixed(Command::new("groupadd"), host).args(["--system", &self.name]));
-        }
-        if host.exec.find("addgroup").is_some() {
-            return Ok(chrooted("addgroup", host).args(["-S", &self.name]));
-        }
-        Err(ResourceError::MissingTool {
-            what: format!("create the group {}", self.name),
-            tools: "systemd-sysusers, groupadd, addgroup".to_owned(),
-        })
-    }
-
-    fn deletion(&self, host: &Host) -> Result<Command> {
-        if host.exec.find("groupdel").is_some() {
-            return Ok(prefixed(Command::new("groupdel"), host).arg(&self.name));
-        }
-        if host.exec.find("delgroup").is_some() {
-            return Ok(chrooted("delgroup", host).arg(&self.name));
-        }
-        Err(ResourceError::MissingTool {
-            what: format!("remove the group {}", self.name),
-            tools: "groupdel, delgroup".to_owned(),
-        })
-    }
-}
-
-/// The tools of the shadow suite work on the files of an image from outside.
-fn prefixed(command: Command, host: &Host) -> Command {
-    if host.is_image() {
-        return command
-            .arg("--prefix")
-            .arg(host.fs.root().to_string_lossy());
-    }
-    command
-}
-
-/// Those of busybox do not.
-fn chrooted(program: &str, host: &Host) -> Command {
-    if host.is_image() {
-        return Command::new("chroot")
-            .arg(host.fs.root().to_string_lossy())
-            .arg(program);
-    }
-    Command::new(program)
 }
 
 #[cfg(test)]
@@ -165,8 +113,8 @@ mod tests {
     use super::*;
     use crate::host::Output;
     use crate::host::fake::Answer;
-    use crate::resource::Resource;
     use crate::resource::testing::{Machine, check_laws, make, undone};
+    use crate::resource::{Resource, ResourceError};
 
     const BEFORE: &str = "root:x:0:\n";
     const AFTER: &str = "root:x:0:\nnixctl:x:990:\n";

@@ -1,4 +1,4 @@
-//! The programs that make and remove users: systemd-sysusers (all in one go), the shadow tools,
+//! The programs that make and remove users and groups: systemd-sysusers (all in one go), the shadow tools,
 //! or busybox. Which arguments each takes, and how each is pointed at an image.
 
 use std::path::Path;
@@ -50,6 +50,22 @@ impl Tools {
         choose(host, &first, "remove the build users")
     }
 
+    /// What this machine has for making a group.
+    pub fn for_making_group(host: &Host, group: &str) -> Result<Tools> {
+        let first = [
+            (Tools::Sysusers, "systemd-sysusers"),
+            (Tools::Shadow, "groupadd"),
+            (Tools::Busybox, "addgroup"),
+        ];
+        choose(host, &first, &format!("create the group {group}"))
+    }
+
+    /// What this machine has for removing a group.
+    pub fn for_removing_group(host: &Host, group: &str) -> Result<Tools> {
+        let first = [(Tools::Shadow, "groupdel"), (Tools::Busybox, "delgroup")];
+        choose(host, &first, &format!("remove the group {group}"))
+    }
+
     /// The program that does the main work.
     pub fn name(self) -> &'static str {
         match self {
@@ -72,10 +88,7 @@ impl Tools {
         match self {
             Tools::Sysusers => {
                 let lines = sysusers_lines(group, gid, users, adopted, shell);
-                let root = host
-                    .is_image()
-                    .then(|| format!("--root={}", host.fs.root().display()));
-                vec![command("systemd-sysusers").args(root).arg("-").stdin(lines)]
+                vec![sysusers(host, lines)]
             }
             Tools::Shadow => {
                 let id = gid.to_string();
@@ -106,6 +119,15 @@ impl Tools {
                     .chain(join)
                     .collect()
             }
+        }
+    }
+
+    /// Makes a system group, with an id that the tool chooses.
+    pub fn make_group(self, host: &Host, group: &str) -> Command {
+        match self {
+            Tools::Sysusers => sysusers(host, format!("g {group} -\n")),
+            Tools::Shadow => shadow(host, "groupadd").args(["--system", group]),
+            Tools::Busybox => busybox(host, "addgroup").args(["-S", group]),
         }
     }
 
@@ -208,6 +230,13 @@ fn adduser(host: &Host, group: &str, shell: &str, user: &NewUser) -> Command {
 
 fn command(program: &str) -> Command {
     Command::new(program).deadline(DEADLINE)
+}
+
+fn sysusers(host: &Host, lines: String) -> Command {
+    let root = host
+        .is_image()
+        .then(|| format!("--root={}", host.fs.root().display()));
+    command("systemd-sysusers").args(root).arg("-").stdin(lines)
 }
 
 /// The shadow tools edit the files of an image from outside.

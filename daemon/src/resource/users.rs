@@ -10,16 +10,9 @@ use serde::{Deserialize, Serialize};
 
 use super::user_tools::Tools;
 use super::{Context, Description, Presence, ResourceError, Result, Undo, Undone};
-use crate::host::accounts::{self, AccountsError};
+use crate::host::accounts;
 use crate::host::{ExecError, Host};
 
-/// First id that is tried.
-const FIRST_ID: u32 = 30_000;
-/// From here on ids have other uses: home directories managed by systemd (60001), its dynamic
-/// users (61184), nobody (65534), and the ranges of containers.
-const LAST_ID: u32 = 59_999;
-/// Distance between two tries.
-const STEP: u32 = 100;
 /// Attempts while somebody else holds the lock of the user database, or a build still runs.
 const ATTEMPTS: u32 = 6;
 const PAUSE: Duration = Duration::from_millis(500);
@@ -59,52 +52,6 @@ pub struct NewUser {
     pub uid: u32,
     /// For the comment.
     pub number: u32,
-}
-
-/// A base with room for a group (`base`) and `count` users (`base + 1` on), where `taken` tells
-/// the ids in use within a range; `None` when there is none.
-///
-/// # Errors
-/// When `taken` fails.
-pub fn find_free_base<E>(
-    count: u32,
-    mut taken: impl FnMut(std::ops::RangeInclusive<u32>) -> std::result::Result<(Vec<u32>, Vec<u32>), E>,
-) -> std::result::Result<Option<u32>, E> {
-    let mut base = FIRST_ID;
-    while base.saturating_add(count) <= LAST_ID {
-        let (users, groups) = taken(base..=base + count)?;
-        if is_free(base, count, &users, &groups) {
-            return Ok(Some(base));
-        }
-        base += STEP;
-    }
-    Ok(None)
-}
-
-/// Whether the group's and all users' ids are free.
-pub fn is_free(base: u32, count: u32, taken_uids: &[u32], taken_gids: &[u32]) -> bool {
-    let users = base.saturating_add(1)..=base.saturating_add(count);
-    !taken_gids.contains(&base) && !taken_uids.iter().any(|uid| users.contains(uid))
-}
-
-/// The ids of a range that users and groups have.
-///
-/// # Errors
-/// When it cannot be told.
-pub fn taken_ids(
-    host: &Host,
-    range: std::ops::RangeInclusive<u32>,
-) -> std::result::Result<(Vec<u32>, Vec<u32>), AccountsError> {
-    let ids: Vec<u32> = range.collect();
-    let users = accounts::users_by_id(host, &ids)?
-        .into_iter()
-        .map(|user| user.uid)
-        .collect();
-    let groups = accounts::groups_by_id(host, &ids)?
-        .into_iter()
-        .map(|group| group.gid)
-        .collect();
-    Ok((users, groups))
 }
 
 /// What is there of them.

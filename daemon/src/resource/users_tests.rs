@@ -1,5 +1,3 @@
-use proptest::prelude::*;
-
 use super::super::Resource;
 use super::super::testing::{Machine, check_laws, make, undone};
 use super::*;
@@ -287,49 +285,4 @@ fn a_held_lock_is_waited_for() {
     assert!(users().undo(&machine.context(), &undo).is_err());
     let calls = machine.exec.lines();
     assert_eq!(calls.len(), 1, "{calls:?}");
-}
-
-#[test]
-fn a_gap_is_searched() {
-    let free = |taken: &[u32], groups: &[u32]| {
-        find_free_base(32, |range| {
-            let pick = |ids: &[u32]| {
-                ids.iter()
-                    .copied()
-                    .filter(|id| range.contains(id))
-                    .collect()
-            };
-            Ok::<_, ()>((pick(taken), pick(groups)))
-        })
-        .unwrap()
-    };
-    assert_eq!(free(&[], &[]), Some(30_000));
-    assert_eq!(
-        free(&[30_000], &[30_001]),
-        Some(30_000),
-        "those two ids are not used"
-    );
-    assert_eq!(free(&[30_032], &[]), Some(30_100));
-    assert_eq!(free(&[30_033], &[]), Some(30_000));
-    assert_eq!(free(&[30_001], &[30_100]), Some(30_200));
-    let all: Vec<u32> = (30_000..60_000).collect();
-    assert_eq!(free(&all, &[]), None);
-    assert_eq!(
-        find_free_base(40_000, |_| Ok::<_, ()>((vec![], vec![]))).unwrap(),
-        None
-    );
-}
-
-proptest! {
-    #[test]
-    fn a_found_base_is_free_and_ordinary(
-        taken in proptest::collection::vec(30_000u32..30_500, 0..20),
-        groups in proptest::collection::vec(30_000u32..30_500, 0..20),
-        count in 1u32..64,
-    ) {
-        let found = find_free_base(count, |_| Ok::<_, ()>((taken.clone(), groups.clone()))).unwrap();
-        let base = found.unwrap();
-        prop_assert!(!groups.contains(&base));
-        prop_assert!((base + 1..=base + count).all(|uid| !taken.contains(&uid) && uid < 60_000));
-    }
 }

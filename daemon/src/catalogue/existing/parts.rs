@@ -125,16 +125,10 @@ fn cacert(fs: &Fs, profile: &str) -> Result<Option<String>, FsError> {
     let Some(found) = follow(fs, &bundle)? else {
         return Ok(None);
     };
-    Ok(found.links.iter().chain([&found.path]).find_map(|path| {
-        let name = path
-            .strip_prefix("/nix/store")
-            .ok()?
-            .iter()
-            .next()?
-            .to_str()?;
-        name.contains("-nss-cacert-")
-            .then(|| format!("/nix/store/{name}"))
-    }))
+    let mut names = found.store_names();
+    Ok(names
+        .find(|name| name.contains("-nss-cacert-"))
+        .map(|name| format!("/nix/store/{name}")))
 }
 
 /// Lines that the installer wrote: the script writes one, the others a generated file.

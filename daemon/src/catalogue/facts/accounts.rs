@@ -11,6 +11,7 @@ use std::time::Duration;
 use nixctl_proto::settings::InstallSettings;
 
 use super::links::read_text;
+use crate::host::accounts::AccountsError;
 use crate::host::{Cancel, Command, ExecError, FsError, Host};
 
 /// Tools that may be needed for users and groups, SELinux aside.
@@ -37,6 +38,9 @@ const LIMIT: u64 = 64 << 20;
 
 /// Where the search for a free range begins.
 pub const FIRST_ID: u32 = 30_000;
+/// From here on ids have other uses: home directories managed by systemd (60001), its dynamic
+/// users (61184), nobody (65534), and the ranges of containers.
+const LAST_ID: u32 = 59_999;
 /// Ranges that are looked at before the search gives up.
 const RANGES: u32 = 64;
 
@@ -129,17 +133,6 @@ pub(super) fn read(
     Ok(fact)
 }
 
-/// Why users and groups could not be read.
-#[derive(Debug, thiserror::Error)]
-pub enum AccountsError {
-    /// A file.
-    #[error(transparent)]
-    Fs(#[from] FsError),
-    /// It was asked to stop.
-    #[error(transparent)]
-    Exec(#[from] ExecError),
-}
-
 /// All entries of a database: those of the local file, then those that `getent` tells.
 fn database(
     host: &Host,
@@ -207,8 +200,8 @@ fn ask_for_range(
 /// The first base whose group id and `count` user ids after it are free, as far as is known.
 pub(crate) fn free_range(fact: &BuildUsersFact, count: u32) -> Option<u32> {
     let mut base = FIRST_ID;
-    for _ in 0..RANGES * 64 {
-        let last = base.checked_add(count)?;
+    loop {
+        let last = base.checked_add(count).filter(|last| *last <= LAST_ID)?;
         let taken = (base..=last)
             .rev()
             .find(|id| fact.taken_uids.contains(id) || fact.taken_gids.contains(id));
@@ -217,7 +210,6 @@ pub(crate) fn free_range(fact: &BuildUsersFact, count: u32) -> Option<u32> {
             Some(id) => base = id.checked_add(1)?,
         }
     }
-    None
 }
 
 /// Name, id and last field of a line of passwd or group.
@@ -230,6 +222,8 @@ fn entry(line: &str) -> Option<(&str, u32, &str)> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::catalogue::facts::testing::Machine;
 
@@ -299,7 +293,27 @@ mod tests {
         fact.taken_gids.insert(30000);
         fact.taken_uids.insert(30020);
         assert_eq!(free_range(&fact, 32), Some(30021));
-        fact.taken_uids.extend(FIRST_ID..FIRST_ID + 100_000);
-        assert_eq!(free_range(&fact, 32), Some(130_000));
+        fact.taken_uids.extend(FIRST_ID..LAST_ID - 32);
+        assert_eq!(free_range(&fact, 32), Some(LAST_ID - 32));
+        assert_eq!(free_range(&fact, 33), None);
+    }
+
+    proptest! {
+        #[test]
+        fn a_found_range_is_free_and_ordinary(
+            uids in proptest::collection::btree_set(30_000u32..30_500, 0..20),
+            gids in proptest::collection::btree_set(30_000u32..30_500, 0..20),
+            count in 1u32..64,
+        ) {
+            let fact = BuildUsersFact {
+                taken_uids: uids.clone(),
+                taken_gids: gids.clone(),
+                ..BuildUsersFact::default()
+            };
+            let base = free_range(&fact, count).unwrap();
+            let mut range = base..=base + count;
+            prop_assert!(base >= FIRST_ID && base + count <= LAST_ID);
+            prop_assert!(range.all(|id| !uids.contains(&id) && !gids.contains(&id)));
+        }
     }
 }

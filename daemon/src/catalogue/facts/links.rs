@@ -23,6 +23,17 @@ pub struct Followed {
     pub links: Vec<PathBuf>,
 }
 
+impl Followed {
+    /// Names of the store paths on the way, the last one being where it ends.
+    pub fn store_names(&self) -> impl Iterator<Item = &str> {
+        let paths = self.links.iter().chain([&self.path]);
+        paths.filter_map(|path| {
+            let mut below = path.strip_prefix("/nix/store").ok()?.iter();
+            below.next()?.to_str()
+        })
+    }
+}
+
 /// Follows all links of an absolute path; `None` when something on the way is missing, is no
 /// folder, or the links form a loop.
 ///

@@ -192,12 +192,7 @@ mod tests {
     use std::os::unix::fs::{MetadataExt, symlink};
 
     use super::*;
-
-    fn rooted() -> (tempfile::TempDir, Fs) {
-        let dir = tempfile::tempdir().unwrap();
-        let fs = Fs::at(dir.path());
-        (dir, fs)
-    }
+    use crate::host::fs::testing::rooted;
 
     #[test]
     fn a_mode_is_set_whatever_the_umask_and_never_through_a_link() {

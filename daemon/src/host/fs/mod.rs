@@ -303,12 +303,7 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     use super::*;
-
-    fn rooted() -> (tempfile::TempDir, Fs) {
-        let dir = tempfile::tempdir().unwrap();
-        let fs = Fs::at(dir.path());
-        (dir, fs)
-    }
+    use crate::host::fs::testing::rooted;
 
     #[test]
     fn what_is_absent_is_nothing() {

@@ -2,13 +2,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 
 use super::*;
 use crate::host::cancel::Stop;
-use crate::host::fs::testing::{Bound, Fixed};
-
-fn rooted() -> (tempfile::TempDir, Fs) {
-    let dir = tempfile::tempdir().unwrap();
-    let fs = Fs::at(dir.path());
-    (dir, fs)
-}
+use crate::host::fs::testing::{Bound, Fixed, rooted};
 
 #[test]
 fn a_store_with_read_only_folders_goes_and_links_are_not_followed() {

@@ -1,7 +1,16 @@
-//! What tests of files need beside files: things that cannot be removed.
+//! What tests of files need: a root of their own, and things that cannot be removed.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+
+use super::Fs;
+
+/// A machine of files: an empty temporary folder.
+pub(crate) fn rooted() -> (tempfile::TempDir, Fs) {
+    let dir = tempfile::tempdir().unwrap();
+    let fs = Fs::at(dir.path());
+    (dir, fs)
+}
 
 /// A folder or file mounted over another, until it is dropped.
 pub(crate) struct Bound(PathBuf);
