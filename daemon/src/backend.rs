@@ -17,8 +17,8 @@ use crate::catalogue::planner::Catalogue;
 use crate::cli::Serve;
 use crate::engine::{Change, Engine, EngineParts};
 use crate::host::clock::SystemClock;
-use crate::host::exec::SystemExec;
-use crate::host::{Fs, FsError, Host, service};
+use crate::host::exec::{LeashedExec, SystemExec};
+use crate::host::{Exec, Fs, FsError, Host, service};
 use crate::keeper::Keeper;
 use crate::payload::release;
 use crate::payload::worker::ChildWorker;
@@ -55,9 +55,10 @@ impl Local {
             Failure::new(Code::InvalidArgument, text)
         })?;
         let fs = Fs::at(root.clone());
+        let services = service::detect(&fs, handle);
         let host = Host {
-            services: service::detect(&fs, handle),
-            exec: Arc::new(SystemExec),
+            exec: exec(options.private || !services.is_running()),
+            services,
             clock: Arc::new(SystemClock),
             fs,
         };
@@ -89,6 +90,17 @@ impl Local {
             root,
             views: Mutex::new(views),
         }))
+    }
+}
+
+/// Runs commands; those of a daemon that nobody cleans up after end with it.
+fn exec(alone: bool) -> Arc<dyn Exec> {
+    if alone && cfg!(target_os = "linux") {
+        // Right also when the file was replaced by an upgrade.
+        let daemon = PathBuf::from("/proc/self/exe");
+        Arc::new(LeashedExec { daemon })
+    } else {
+        Arc::new(SystemExec)
     }
 }
 

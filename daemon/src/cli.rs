@@ -10,7 +10,7 @@ use nixctl_proto::{Failure, SOCKET_PATH};
 
 use tokio::runtime::Handle;
 
-use crate::host::in_image;
+use crate::host::{in_image, leashed};
 use crate::logging::{self, Level, LogControl};
 use crate::serve::{self, Backend, bus};
 
@@ -32,6 +32,9 @@ enum Command {
     /// Run a program in the folder of an image, with this machine's /proc and /dev
     #[command(hide = true)]
     InImage(InImage),
+    /// Run a program that ends with the daemon that started this process
+    #[command(hide = true)]
+    Leashed(Leashed),
 }
 
 /// How to serve.
@@ -64,6 +67,16 @@ pub struct InImage {
     command: Vec<OsString>,
 }
 
+/// What to run no longer than the daemon.
+#[derive(Debug, Args)]
+pub struct Leashed {
+    /// Process id of the daemon.
+    parent: i32,
+    /// The program with its arguments.
+    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    command: Vec<OsString>,
+}
+
 /// Opens the backend; the handle is of the runtime that serves.
 pub type Open = fn(&Serve, Handle) -> Result<Arc<dyn Backend>, Failure>;
 
@@ -87,6 +100,7 @@ pub fn main(parts: Parts) -> ExitCode {
         Command::Serve(options) => serve(options, parts.open),
         Command::Worker => (parts.worker)(),
         Command::InImage(what) => in_image::run(&what.root, &what.command),
+        Command::Leashed(what) => leashed::run(what.parent, &what.command),
     }
 }
 
@@ -147,7 +161,7 @@ mod tests {
         ];
         match Arguments::parse_from(line).command {
             Command::InImage(what) => assert_eq!(what.command, ["/bin/x", "--version", "-a", "b"]),
-            Command::Serve(_) | Command::Worker => panic!("not what was said"),
+            other => panic!("not what was said: {other:?}"),
         }
     }
 
@@ -160,7 +174,7 @@ mod tests {
                 assert_eq!(serve.root, PathBuf::from("/mnt"));
                 assert_eq!(serve.socket, PathBuf::from(SOCKET_PATH));
             }
-            Command::Worker | Command::InImage(_) => panic!("not what was said"),
+            other => panic!("not what was said: {other:?}"),
         }
     }
 }

@@ -285,7 +285,7 @@ pub struct JournalLine {
     pub sequence: u32,
     /// When it was written, milliseconds since 1970.
     pub time: u64,
-    /// Record kind: planned, started, done, failed, undone, state.
+    /// Record kind: planned, started, done, failed, undone, state, planning, paused.
     pub record: String,
     /// Step number from 1, where the record is about a step.
     pub step: Option<u32>,

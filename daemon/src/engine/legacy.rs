@@ -1,13 +1,20 @@
 //! Values of earlier schemas, and how each becomes the next.
 //!
-//! Schema 1 was the first: its operations knew neither what was kept nor notes for the user.
+//! - Schema 1 was the first: its operations knew neither what was kept nor notes for the user.
+//! - Schema 2 measured deadlines by the wall clock, and its request ids (`r/REQUEST`) were one
+//!   space for all users.
+
+use std::collections::BTreeMap;
 
 use nixctl_proto::request::{OperationRequest, RequestOptions};
 use nixctl_proto::{Failure, OperationId, OperationState};
 use serde::{Deserialize, Serialize};
 
 use super::record::OperationRecord;
-use super::store::{from_bincode, to_bincode};
+use super::store::{from_bincode, request_key, to_bincode};
+
+/// A key and the payload of its value.
+pub type Pair = (Vec<u8>, Vec<u8>);
 
 /// An operation in schema 1.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,8 +33,8 @@ pub struct OperationV1 {
 
 impl OperationV1 {
     /// The same operation in schema 2.
-    pub fn upconvert(self) -> OperationRecord {
-        OperationRecord {
+    pub fn upconvert(self) -> OperationV2 {
+        OperationV2 {
             id: self.id,
             request: self.request,
             options: self.options,
@@ -44,33 +51,111 @@ impl OperationV1 {
     }
 }
 
-/// The payload of a value of schema 1 in schema 2.
+/// An operation in schema 2.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OperationV2 {
+    id: OperationId,
+    request: OperationRequest,
+    options: RequestOptions,
+    requested_by: u32,
+    created: u64,
+    finished: Option<u64>,
+    state: OperationState,
+    failure: Option<Failure>,
+    kept: Vec<String>,
+    notes: Vec<String>,
+    next_sequence: u32,
+    steps: u32,
+}
+
+impl OperationV2 {
+    /// The same operation in schema 3. Its deadline begins anew: how long it has taken was not
+    /// written down in a way that can be trusted.
+    pub fn upconvert(self) -> OperationRecord {
+        OperationRecord {
+            id: self.id,
+            request: self.request,
+            options: self.options,
+            requested_by: self.requested_by,
+            created: self.created,
+            finished: self.finished,
+            state: self.state,
+            failure: self.failure,
+            kept: self.kept,
+            notes: self.notes,
+            next_sequence: self.next_sequence,
+            steps: self.steps,
+            spent: 0,
+            counted: None,
+        }
+    }
+}
+
+/// All of a database of an earlier schema in the present one.
 ///
 /// # Errors
-/// In words, when it cannot be decoded.
-pub fn value_from_v1(key: &[u8], payload: &[u8]) -> Result<Vec<u8>, String> {
-    if key.starts_with(b"o/") {
-        to_bincode(&from_bincode::<OperationV1>(payload)?.upconvert())
-    } else {
-        Ok(payload.to_vec())
+/// In words with the key, when a value cannot be decoded.
+pub fn migrated(schema: u32, all: Vec<Pair>) -> Result<Vec<Pair>, (Vec<u8>, String)> {
+    let mut asked_by = BTreeMap::new();
+    let mut now = Vec::new();
+    let (requests, others): (Vec<Pair>, Vec<Pair>) =
+        all.into_iter().partition(|(key, _)| key.starts_with(b"r/"));
+    for (key, payload) in others {
+        if key.starts_with(b"o/") {
+            let record = operation(schema, &payload).map_err(|why| (key.clone(), why))?;
+            let payload = to_bincode(&record).map_err(|why| (key.clone(), why))?;
+            asked_by.insert(record.id, record.requested_by);
+            now.push((key, payload));
+        } else {
+            now.push((key, payload));
+        }
     }
+    for (key, payload) in requests {
+        let id: OperationId = from_bincode(&payload).map_err(|why| (key.clone(), why))?;
+        let text = String::from_utf8_lossy(key.strip_prefix(b"r/").unwrap_or_default());
+        // One whose operation was forgotten names nothing any more.
+        if let Some(uid) = asked_by.get(&id) {
+            now.push((request_key(*uid, &text), payload));
+        }
+    }
+    Ok(now)
+}
+
+fn operation(schema: u32, payload: &[u8]) -> Result<OperationRecord, String> {
+    let record = match schema {
+        1 => from_bincode::<OperationV1>(payload)?.upconvert(),
+        _ => from_bincode::<OperationV2>(payload)?,
+    };
+    Ok(record.upconvert())
 }
 
 #[cfg(test)]
 mod fixture {
-    //! Writes the fixture of schema 1 anew; kept to show how its bytes were made.
-    use super::*;
+    //! Shows how the bytes of the fixtures were made.
     use nixctl_proto::request::InstallRequest;
 
+    use super::*;
+
+    /// Version, payload and CRC, as the codec of that schema wrote them.
+    fn sealed<T: Serialize>(schema: u8, value: &T) -> Vec<u8> {
+        let mut bytes = vec![schema];
+        bytes.extend(to_bincode(value).unwrap());
+        bytes.extend(crc32fast::hash(&bytes).to_be_bytes());
+        bytes
+    }
+
+    fn install(version: &str) -> OperationRequest {
+        OperationRequest::Install(InstallRequest {
+            version: Some(version.to_owned()),
+            ..Default::default()
+        })
+    }
+
     #[test]
-    #[ignore = "run by hand to make fixtures/operation-v1.bin"]
-    fn write_operation_v1() {
+    fn operation_v1() {
         let record = OperationV1 {
             id: OperationId::from_parts(1_700_000_000_000, 7),
-            request: OperationRequest::Install(InstallRequest {
-                version: Some("2.26.3".to_owned()),
-                ..Default::default()
-            }),
+            request: install("2.26.3"),
             options: RequestOptions::default(),
             requested_by: 1000,
             created: 1_700_000_000_000,
@@ -80,16 +165,31 @@ mod fixture {
             next_sequence: 9,
             steps: 4,
         };
-        let mut bytes = vec![1];
-        bytes.extend(to_bincode(&record).unwrap());
-        bytes.extend(crc32fast::hash(&bytes).to_be_bytes());
-        std::fs::write(
-            concat!(
-                env!("CARGO_MANIFEST_DIR"),
-                "/src/engine/fixtures/operation-v1.bin"
-            ),
-            bytes,
-        )
-        .unwrap();
+        let bytes: &[u8] = include_bytes!("fixtures/operation-v1.bin");
+        assert_eq!(sealed(1, &record), bytes);
+    }
+
+    #[test]
+    fn operation_v2() {
+        let record = OperationV2 {
+            id: OperationId::from_parts(1_700_000_000_000, 8),
+            request: install("2.34.8"),
+            options: RequestOptions {
+                request_id: Some("again".to_owned()),
+                deadline: Some(600),
+                ..Default::default()
+            },
+            requested_by: 1000,
+            created: 1_700_000_000_000,
+            finished: None,
+            state: OperationState::Running,
+            failure: None,
+            kept: vec!["kept".to_owned()],
+            notes: vec!["note".to_owned()],
+            next_sequence: 3,
+            steps: 1,
+        };
+        let bytes: &[u8] = include_bytes!("fixtures/operation-v2.bin");
+        assert_eq!(sealed(2, &record), bytes);
     }
 }

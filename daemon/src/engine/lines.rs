@@ -42,6 +42,11 @@ fn line(entry: &Entry, sequence: u32, steps: &[PlannedStep]) -> JournalLine {
             kept: Some(kept),
         } => ("undone", Some(*step), kept.clone()),
         Record::State { state } => ("state", None, state.to_string()),
+        Record::Planning { attempt } => {
+            ("planning", None, format!("plan again (attempt {attempt})"))
+        }
+        Record::Paused { step: None } => ("paused", None, "while planning".to_owned()),
+        Record::Paused { step: Some(step) } => ("paused", Some(*step), named(*step)),
     };
     JournalLine {
         sequence,

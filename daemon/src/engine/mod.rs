@@ -10,8 +10,7 @@ mod fault;
 pub mod handle;
 mod legacy;
 mod lines;
-#[cfg(test)]
-mod race_tests;
+mod ownership;
 pub mod record;
 mod run;
 mod runner;
@@ -21,6 +20,7 @@ pub mod store;
 mod tests;
 pub mod transition;
 mod view;
+mod weight;
 
 use nixctl_proto::request::OperationRequest;
 use nixctl_proto::settings::Settings;

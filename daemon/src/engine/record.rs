@@ -2,15 +2,16 @@
 //! reading of a journal that may have been cut off after any record.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use nixctl_proto::request::{OperationRequest, RequestOptions};
+use nixctl_proto::status::Health;
 use nixctl_proto::{Code, Failure, OperationId, OperationState};
 use serde::{Deserialize, Serialize};
 
-use super::step::{PlannedStep, Step};
-use crate::resource::nix_conf::NixConfUndo;
-use crate::resource::users::UsersUndo;
-use crate::resource::{Resource, Undo, Undone};
+use super::step::PlannedStep;
+use crate::host::clock::Moment;
+use crate::resource::{Resource, Undo};
 
 /// An operation as it is stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,6 +40,28 @@ pub struct OperationRecord {
     pub next_sequence: u32,
     /// Number of planned steps, 0 before planning.
     pub steps: u32,
+    /// Milliseconds since it was asked for, as far as they were counted: see [`Self::count`].
+    pub spent: u64,
+    /// Up to when they were counted; `None` before the first time.
+    pub counted: Option<Moment>,
+}
+
+impl OperationRecord {
+    /// Counts the time that has passed. Not by the wall clock, which somebody may set, and of the
+    /// time that the machine was off nothing.
+    pub fn count(&mut self, now: Moment) {
+        let passed = self.counted.as_ref().map_or(0, |last| now.since(last));
+        self.spent = self.spent.saturating_add(passed);
+        self.counted = Some(now);
+    }
+
+    /// What is left until its deadline at that moment; `None` when it has none.
+    pub fn left(&self, now: &Moment) -> Option<Duration> {
+        let deadline = self.options.deadline?.saturating_mul(1000);
+        let passed = self.counted.as_ref().map_or(0, |last| now.since(last));
+        let spent = self.spent.saturating_add(passed);
+        Some(Duration::from_millis(deadline.saturating_sub(spent)))
+    }
 }
 
 /// A journal record with its time.
@@ -91,6 +114,16 @@ pub enum Record {
         /// New state.
         state: OperationState,
     },
+    /// About to plan once more: the daemon ended while it planned.
+    Planning {
+        /// How often planning has been begun.
+        attempt: u32,
+    },
+    /// The daemon was asked to go down in the attempt before; that one does not count.
+    Paused {
+        /// Index of the step at work; `None` for planning.
+        step: Option<u32>,
+    },
 }
 
 /// A resource that nixctl owns, with what undoing it needs.
@@ -106,9 +139,29 @@ pub struct Owned {
     pub undo: Undo,
 }
 
+/// What was said of a resource in the list of what is owned before a step changed that.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Earlier {
+    /// Its entry; `None` when it was not owned.
+    pub owned: Option<Owned>,
+}
+
+/// How the machine was judged, and when.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Judgement {
+    /// Milliseconds since 1970.
+    pub time: u64,
+    /// The judgement.
+    pub health: Health,
+    /// One line on why.
+    pub reason: String,
+}
+
 /// What a journal says of an operation's steps, wherever it was cut off.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Recovered {
+    /// How often planning was begun.
+    pub planning: u32,
     /// Started steps: how often, and the undo data of the first attempt.
     pub started: BTreeMap<u32, (u32, Undo)>,
     /// Steps that were carried out and read back.
@@ -150,6 +203,16 @@ impl Recovered {
                 self.done.remove(step);
                 self.started.remove(step);
             }
+            Record::State {
+                state: OperationState::Planning,
+            } => self.planning = 1,
+            Record::Planning { attempt } => self.planning = *attempt,
+            Record::Paused { step: None } => self.planning = self.planning.saturating_sub(1),
+            Record::Paused { step: Some(step) } => {
+                if let Some((attempts, _)) = self.started.get_mut(step) {
+                    *attempts = attempts.saturating_sub(1);
+                }
+            }
             Record::Planned { .. } | Record::Failed { .. } | Record::State { .. } => {}
         }
     }
@@ -157,6 +220,12 @@ impl Recovered {
     /// The step to carry out next, of `steps`; `None` when all are done.
     pub fn next(&self, steps: u32) -> Option<u32> {
         (0..steps).find(|step| !self.done.contains(step))
+    }
+
+    /// The step that was being carried out.
+    pub fn at_work(&self) -> Option<u32> {
+        let open = |step: &&u32| !self.done.contains(step);
+        self.started.keys().find(open).copied()
     }
 
     /// The step to undo next, with its undo data: the last one that was started and not undone.
@@ -190,128 +259,10 @@ pub fn first_failure(entries: &[Entry]) -> Option<Failure> {
     failures.next().cloned()
 }
 
-/// Undo data of a resource that was owned already and was made once more: what the first making
-/// needs, and what the second one added to it.
-pub fn joined(earlier: &Undo, fresh: Undo) -> Undo {
-    match (earlier, fresh) {
-        (Undo::Nothing, fresh) => fresh,
-        (Undo::NixConf(earlier), Undo::NixConf(fresh)) => {
-            // Comments belong to the line below them, so the lines stay together.
-            let is_new = fresh.added.iter().any(|line| !earlier.added.contains(line));
-            let mut added = earlier.added.clone();
-            added.extend(fresh.added.into_iter().filter(|_| is_new));
-            Undo::NixConf(NixConfUndo {
-                created: earlier.created || fresh.created,
-                added,
-            })
-        }
-        (Undo::Users(earlier), Undo::Users(fresh)) => {
-            let users = union(&earlier.users, fresh.users);
-            let mut members = union(&earlier.members, fresh.members);
-            members.retain(|member| !users.contains(member));
-            Undo::Users(UsersUndo {
-                users,
-                members,
-                group: earlier.group || fresh.group,
-            })
-        }
-        (earlier, _) => earlier.clone(),
-    }
-}
-
-fn union(earlier: &[String], fresh: Vec<String>) -> Vec<String> {
-    let mut all = earlier.to_vec();
-    all.extend(fresh.into_iter().filter(|name| !earlier.contains(name)));
-    all
-}
-
-/// What a step means for what is owned.
-#[derive(Debug)]
-pub enum Ownership<'a> {
-    /// The resource is owned from now on.
-    Take(&'a Resource, Undo),
-    /// The resource is not owned any more.
-    Drop(&'a Resource),
-    /// Nothing changes.
-    Same,
-}
-
-impl<'a> Ownership<'a> {
-    /// What a step that was done means.
-    pub fn of_done(step: &'a Step, undo: &Undo, undone: &Undone) -> Self {
-        match step {
-            Step::Ensure(resource) | Step::Adopt(resource, _) => {
-                Ownership::Take(resource, step.owned_undo(undo))
-            }
-            // A store that was kept stays ours, so that a later uninstall can take it off.
-            Step::Remove(Resource::NixTree(tree), _) if tree.keep => Ownership::Same,
-            // So does one of which not all could go.
-            Step::Remove(Resource::NixTree(_), _) if matches!(undone, Undone::Left(_)) => {
-                Ownership::Same
-            }
-            Step::Remove(resource, _) => Ownership::Drop(resource),
-            Step::Fetch(_) | Step::SelfTest(_) | Step::Discard(_) => Ownership::Same,
-        }
-    }
-
-    /// What a step that was undone means.
-    pub fn of_undone(step: &'a Step, undo: &Undo, undone: &Undone) -> Self {
-        match step {
-            Step::Ensure(resource @ Resource::NixTree(_)) if matches!(undone, Undone::Left(_)) => {
-                Ownership::Take(resource, step.owned_undo(undo))
-            }
-            Step::Ensure(resource) | Step::Adopt(resource, _) => Ownership::Drop(resource),
-            Step::Remove(Resource::NixTree(tree), _) if tree.keep => Ownership::Same,
-            Step::Remove(resource, undo) => Ownership::Take(resource, undo.clone()),
-            Step::Fetch(_) | Step::SelfTest(_) | Step::Discard(_) => Ownership::Same,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
-
-    #[test]
-    fn a_store_that_is_kept_stays_owned() {
-        use crate::resource::nix_tree::NixTree;
-        let step = |keep| {
-            let tree = Resource::NixTree(NixTree { store_gid: 0, keep });
-            Step::Remove(tree, Undo::Created)
-        };
-        let stays = |keep, undone| {
-            matches!(
-                Ownership::of_done(&step(keep), &Undo::Created, undone),
-                Ownership::Same
-            )
-        };
-        let left = Undone::Left(vec!["/nix/mine: it is busy".to_owned()]);
-        assert!(stays(true, &Undone::Clean) && !stays(false, &Undone::Clean));
-        assert!(stays(false, &left));
-        let kept = Undone::Kept("/nix is a mount point and stays, empty".to_owned());
-        assert!(!stays(false, &kept));
-        let of_undone = |keep| {
-            matches!(
-                Ownership::of_undone(&step(keep), &Undo::Created, &Undone::Clean),
-                Ownership::Same
-            )
-        };
-        assert!(of_undone(true) && !of_undone(false));
-        // An install that is undone and cannot take all of its tree back off owns the rest.
-        let made = Step::Ensure(Resource::NixTree(NixTree {
-            store_gid: 0,
-            keep: false,
-        }));
-        assert!(matches!(
-            Ownership::of_undone(&made, &Undo::Created, &left),
-            Ownership::Take(..)
-        ));
-        assert!(matches!(
-            Ownership::of_undone(&made, &Undo::Created, &Undone::Clean),
-            Ownership::Drop(_)
-        ));
-    }
 
     /// A run of `steps` steps that fails at `fail` (if any) and is undone, as records.
     fn history(steps: u32, fail: Option<u32>) -> Vec<Record> {

@@ -12,6 +12,7 @@ pub mod exec;
 pub mod fake;
 pub mod fs;
 pub mod in_image;
+pub mod leashed;
 pub mod mounts;
 pub mod nix_daemon;
 pub mod service;

@@ -56,6 +56,17 @@ pub fn day(seconds: u64) -> String {
     format!("{year:04}-{month:02}-{day:02}")
 }
 
+/// The minute for people: `2025-11-21 14:03 UTC`.
+pub fn minute(seconds: u64) -> String {
+    let minutes = seconds / 60 % (24 * 60);
+    format!(
+        "{} {:02}:{:02} UTC",
+        day(seconds),
+        minutes / 60,
+        minutes % 60
+    )
+}
+
 fn seconds(year: u64, month: u64, day: u64, hour: u64, minute: u64, second: u64) -> Option<u64> {
     if !(1970..=9999).contains(&year)
         || !(1..=12).contains(&month)
@@ -114,6 +125,7 @@ mod tests {
             parse_asn1("20240229000000Z").map(day).as_deref(),
             Some("2024-02-29")
         );
+        assert_eq!(minute(784_111_777), "1994-11-06 08:49 UTC");
         for text in [
             "",
             "Sun, 06 Nov 1994",

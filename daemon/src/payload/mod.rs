@@ -5,7 +5,7 @@
 //! compared; nothing is written outside the unpacking folder.
 
 mod certificate;
-mod date;
+pub(crate) mod date;
 mod decode;
 mod entry;
 pub mod estimate;

@@ -6,22 +6,26 @@ use std::time::{Duration, Instant};
 
 use nixctl_proto::operation::JournalLine;
 use nixctl_proto::plan::Plan;
-use nixctl_proto::request::{OperationRequest, RequestOptions};
+use nixctl_proto::request::OperationRequest;
 use nixctl_proto::settings::Settings;
 use nixctl_proto::status::{Health, Status};
-use nixctl_proto::{Code, Failure, OperationId, OperationState as State, OperationView};
+use nixctl_proto::{Code, Failure, OperationId, OperationView};
 use tokio::sync::{broadcast, watch};
 
-use super::record::{Entry, OperationRecord, Record};
-use super::store::Change as Batch;
+use super::record::OperationRecord;
 use super::{Change, Planner, Question, lines, runner, view};
 use crate::host::cancel::Stop;
 use crate::host::{Cancel, Host};
 use crate::payload::worker::Worker;
 
 mod control;
+mod deadline;
+mod health;
 mod shared;
+mod submit;
 
+#[cfg(test)]
+pub(super) use health::known;
 pub(super) use shared::Shared;
 use shared::{lock, open, stored};
 
@@ -77,7 +81,7 @@ impl Engine {
         let (store, set_aside) = open(&parts.state_dir, parts.host.clock.now(), parts.patience)?;
         let judgement = match set_aside {
             Some(why) => (Health::Degraded, why),
-            None => (Health::Unknown, "nothing was looked at yet".to_owned()),
+            None => health::known(&store),
         };
         let shared = Arc::new(Shared {
             store,
@@ -87,6 +91,7 @@ impl Engine {
             settings: Mutex::new(Arc::new(parts.settings)),
             live: Mutex::default(),
             current: Mutex::default(),
+            ended: Condvar::new(),
             judgement: Mutex::new(judgement),
             submitting: Mutex::default(),
             changes: broadcast::channel(64).0,
@@ -102,77 +107,6 @@ impl Engine {
             .spawn(move || runner::work(&thread))
             .map_err(|error| Failure::from_error(Code::Internal, &error))?;
         Ok(Engine { shared })
-    }
-
-    /// Stores an operation and returns at once; it begins when those before it have ended.
-    ///
-    /// # Errors
-    /// Conflict of request ids, full queue, a machine that moved on, or an unwritable database.
-    pub fn submit(
-        &self,
-        request: OperationRequest,
-        options: RequestOptions,
-        uid: u32,
-    ) -> Result<OperationId, Failure> {
-        let shared = &self.shared;
-        let _one_at_a_time = lock(&shared.submitting);
-        if shared.is_going_down() {
-            return Err(Failure::new(
-                Code::Unreachable,
-                "cannot take the request: the daemon is going down",
-            ));
-        }
-        if let Some(text) = &options.request_id
-            && let Some(id) = shared.store.by_request_id(text).map_err(stored)?
-            && let Some(earlier) = shared.store.operation(&id).map_err(stored)?
-        {
-            return if earlier.request == request && earlier.requested_by == uid {
-                Ok(id)
-            } else {
-                Err(Failure::new(
-                    Code::Conflict,
-                    format!("cannot use the request id `{text}` again: it names operation {id}"),
-                ))
-            };
-        }
-        self.check_expected(&options)?;
-        let open = shared
-            .store
-            .operations()
-            .iter()
-            .filter(|record| !record.state.is_final())
-            .count();
-        if open > shared.settings().daemon.queue_length as usize {
-            return Err(Failure::new(
-                Code::Busy,
-                format!("cannot queue the operation: {open} are waiting"),
-            ));
-        }
-        let record = self.fresh(request, options, uid);
-        let mut change = Batch::default();
-        change.operation(&record).map_err(stored)?;
-        let entry = Entry {
-            time: record.created,
-            record: Record::State {
-                state: State::Queued,
-            },
-        };
-        change.entry(&record.id, 0, &entry).map_err(stored)?;
-        if let Some(text) = &record.options.request_id {
-            change.request_id(text, &record.id).map_err(stored)?;
-        }
-        shared.store.commit(change).map_err(stored)?;
-        let live = shared.live(&record);
-        if open > 0 {
-            live.send_modify(|view| {
-                let before = "the operation before it".to_owned();
-                view.waiting_for = (view.state == State::Queued).then_some(before);
-            });
-        }
-        shared.tell(Change::OperationAdded(record.id.clone()));
-        shared.tell(Change::Status);
-        shared.wake();
-        Ok(record.id)
     }
 
     /// What an operation would do. Reads the machine on the caller's thread; may take seconds.
@@ -328,8 +262,10 @@ impl Engine {
     /// start. Says whether the thread has ended.
     pub fn shutdown(&self, deadline: Duration) -> bool {
         self.shared.going_down.store(true, Ordering::SeqCst);
-        if let Some((_, cancel)) = lock(&self.shared.current).as_ref() {
+        let current = lock(&self.shared.current).clone();
+        if let Some((id, cancel)) = current {
             cancel.request(Stop::Shutdown);
+            self.shared.note_pause(&id);
         }
         self.shared.wake();
         let (stopped, condition) = &self.shared.is_stopped;
@@ -352,59 +288,4 @@ impl Engine {
                 )
             })
     }
-
-    fn check_expected(&self, options: &RequestOptions) -> Result<(), Failure> {
-        let current = self.shared.nix_version();
-        match &options.expected_current {
-            Some(expected) if *expected != current => Err(Failure::new(
-                Code::Moved,
-                format!(
-                    "cannot begin: the request expects Nix `{expected}`, and the machine has `{current}`"
-                ),
-            )),
-            _ => Ok(()),
-        }
-    }
-
-    fn fresh(
-        &self,
-        request: OperationRequest,
-        options: RequestOptions,
-        uid: u32,
-    ) -> OperationRecord {
-        let newest = self
-            .shared
-            .store
-            .operations()
-            .last()
-            .map(|record| record.created);
-        // Ids sort by time; a clock that was set back must not put a new one before an old one.
-        let created = self
-            .shared
-            .host
-            .clock
-            .now()
-            .max(newest.map_or(0, |newest| newest + 1));
-        OperationRecord {
-            id: OperationId::from_parts(created, random()),
-            request,
-            options,
-            requested_by: uid,
-            created,
-            finished: None,
-            state: State::Queued,
-            failure: None,
-            kept: Vec::new(),
-            notes: Vec::new(),
-            next_sequence: 1,
-            steps: 0,
-        }
-    }
-}
-
-/// 30 random bits; two operations within one millisecond are all they must tell apart.
-fn random() -> u32 {
-    use std::hash::{BuildHasher, Hasher};
-    let hasher = std::collections::hash_map::RandomState::new().build_hasher();
-    (hasher.finish() & 0x3fff_ffff) as u32
 }

@@ -13,13 +13,12 @@ use nixctl_proto::{Code, Failure, OperationId, OperationState as State, Operatio
 use tokio::sync::{broadcast, watch};
 
 use super::super::record::OperationRecord;
-use super::super::store::{Store, StoreError};
+use super::super::store::{Change as Batch, Store, StoreError};
 use super::super::{Change, Planner, view};
 use crate::host::cancel::Stop;
 use crate::host::{Cancel, Host};
 use crate::payload::worker::Worker;
 use crate::resource::error::fs_code;
-use crate::resource::{Presence, Resource};
 
 /// What the thread and the callers share.
 pub(in super::super) struct Shared {
@@ -30,6 +29,7 @@ pub(in super::super) struct Shared {
     pub(super) settings: Mutex<Arc<Settings>>,
     pub(super) live: Mutex<HashMap<OperationId, watch::Sender<OperationView>>>,
     pub(super) current: Mutex<Option<(OperationId, Cancel)>>,
+    pub(super) ended: Condvar,
     pub(super) judgement: Mutex<(Health, String)>,
     pub(super) submitting: Mutex<()>,
     pub(super) changes: broadcast::Sender<Change>,
@@ -102,41 +102,18 @@ impl Shared {
 
     pub(in super::super) fn end(&self, id: &OperationId) {
         *lock(&self.current) = None;
+        self.ended.notify_all();
         lock(&self.live).remove(id);
         self.tell(Change::Status);
     }
 
-    /// Asks the operation at work to stop when its own deadline passes.
-    pub(in super::super) fn stop_at_deadline(
-        self: &Arc<Self>,
-        record: &OperationRecord,
-        cancel: &Cancel,
-    ) {
-        let Some(seconds) = record.options.deadline else {
-            return;
-        };
-        let end = record.created.saturating_add(seconds.saturating_mul(1000));
-        let (shared, id, cancel) = (Arc::clone(self), record.id.clone(), cancel.clone());
-        let watch = move || {
-            while lock(&shared.current)
-                .as_ref()
-                .is_some_and(|(current, _)| *current == id)
-            {
-                if shared.host.clock.now() > end {
-                    cancel.request(Stop::Cancelled);
-                    return;
-                }
-                std::thread::sleep(Duration::from_millis(200));
-            }
-        };
-        if let Err(error) = std::thread::Builder::new()
-            .name("deadline".to_owned())
-            .spawn(watch)
-        {
-            tracing::warn!(
-                "cannot watch the deadline of operation {}: {error}",
-                record.id
-            );
+    /// Writes down that the daemon was asked to go down while an operation was at work: the attempt
+    /// does not count, however the daemon ends now.
+    pub(super) fn note_pause(&self, id: &OperationId) {
+        let mut change = Batch::default();
+        let noted = change.paused(id).and_then(|()| self.store.commit(change));
+        if let Err(error) = noted {
+            tracing::warn!(OPERATION_ID = %id, "cannot note the pause of the operation: {error}");
         }
     }
 
@@ -185,54 +162,6 @@ impl Shared {
             .get(&record.id)
             .map(|live| live.borrow().clone());
         live.unwrap_or_else(|| view::of(record))
-    }
-
-    /// Version of the Nix that is owned; empty for none.
-    pub(super) fn nix_version(&self) -> String {
-        self.store
-            .owned()
-            .iter()
-            .find_map(|owned| match &owned.resource {
-                Resource::Payload(payload) => Some(payload.archive.version.clone()),
-                _ => None,
-            })
-            .unwrap_or_default()
-    }
-
-    /// Probes everything owned and judges from it. Ends without a judgement when `is_over`.
-    pub(in super::super) fn look_at_owned(&self, is_over: &dyn Fn() -> bool) {
-        let owned = self.store.owned();
-        let mut wrong = Vec::new();
-        for owned in &owned {
-            if self.is_going_down() || is_over() {
-                return;
-            }
-            // A probe may wait for a command until its deadline.
-            self.beat();
-            let id = owned.resource.describe().id;
-            match owned.resource.probe(&self.host) {
-                Ok(Presence::Present) => {}
-                Ok(Presence::Absent) => wrong.push(format!("{id} is gone")),
-                Ok(Presence::Drifted(seen) | Presence::Foreign(seen)) => {
-                    wrong.push(format!("{id}: {seen}"));
-                }
-                Err(error) => wrong.push(format!("{id}: {error}")),
-            }
-        }
-        *lock(&self.judgement) = if owned.is_empty() {
-            (
-                Health::Unknown,
-                "nixctl has installed nothing here".to_owned(),
-            )
-        } else if wrong.is_empty() {
-            (
-                Health::Healthy,
-                format!("all {} owned things are as they should be", owned.len()),
-            )
-        } else {
-            (Health::Degraded, wrong.join("; "))
-        };
-        self.tell(Change::Status);
     }
 
     /// Forgets the oldest ended operations beyond the number that settings allow.

@@ -3,61 +3,113 @@
 
 use nixctl_proto::{Failure, OperationState as State, OperationView};
 
-use super::super::record::{Entry, Owned, Ownership, Record, joined};
+use super::super::ownership::{Ownership, joined};
+use super::super::record::{Earlier, Entry, Owned, Record};
+use super::super::step::Step;
 use super::super::store::Change;
 use super::super::transition::{self, Event};
 use super::super::view;
 use super::{Result, Run};
+use crate::resource::{Resource, Undo};
 
 impl Run<'_> {
-    /// Records what a finished or undone step means for what is owned. A resource that an earlier
-    /// operation made keeps that operation's undo data besides what is new, and is not given up
-    /// with this one.
-    pub(super) fn own(&self, change: &mut Change, ownership: Ownership<'_>) -> Result<()> {
-        let owned = self.shared.store.owned();
-        let find = |resource: &crate::resource::Resource| {
-            let id = resource.describe().id;
-            owned
-                .iter()
-                .find(|owned| owned.resource.describe().id == id)
+    /// Enters in the list of what is owned what a step has made or taken away, and keeps beside the
+    /// journal what the list said before. A resource that an earlier operation made keeps that
+    /// operation's undo data besides what is new.
+    pub(super) fn own(
+        &self,
+        change: &mut Change,
+        index: u32,
+        ownership: Ownership<'_>,
+    ) -> Result<()> {
+        let resource = match &ownership {
+            Ownership::Take(resource, _) | Ownership::Drop(resource) => *resource,
+            Ownership::Same => return Ok(()),
         };
+        let owned = self.shared.store.owned();
+        let earlier = find(&owned, resource).cloned();
         match ownership {
             Ownership::Take(resource, undo) => {
-                let fresh = Owned {
-                    order: owned.last().map_or(0, |last| last.order + 1),
-                    by: self.record.id.clone(),
-                    resource: resource.clone(),
-                    undo,
-                };
-                let entry = match find(resource) {
+                let entry = match &earlier {
                     Some(earlier) => Owned {
                         resource: resource.clone(),
-                        undo: joined(&earlier.undo, fresh.undo),
+                        undo: joined(&earlier.undo, undo),
                         ..earlier.clone()
                     },
-                    None => fresh,
+                    None => self.fresh(&owned, resource, undo),
                 };
                 change.own(&entry)?;
             }
-            Ownership::Drop(resource) => {
-                let reverting = self.record.state == State::Reverting;
-                let mine = find(resource).is_none_or(|earlier| earlier.by == self.record.id);
-                if mine || !reverting {
-                    change.disown(resource);
-                }
-            }
+            Ownership::Drop(resource) => change.disown(resource),
             Ownership::Same => {}
+        }
+        let id = &self.record.id;
+        if self.shared.store.earlier(id, index)?.is_none() {
+            change.earlier(id, index, &Earlier { owned: earlier })?;
         }
         Ok(())
     }
 
+    /// Puts back what the list of what is owned said before a step, if the step has changed it.
+    pub(super) fn give_back(&self, change: &mut Change, index: u32) -> Result<()> {
+        let step = &self.steps[index as usize].step;
+        match self.shared.store.earlier(&self.record.id, index)? {
+            Some(Earlier { owned: Some(owned) }) => change.own(&owned)?,
+            Some(Earlier { owned: None }) => {
+                if let Step::Ensure(it) | Step::Adopt(it, _) | Step::Remove(it, _) = step {
+                    change.disown(it);
+                }
+            }
+            None if self.recovered.done.contains(&index) => self.give_back_unknown(change, step)?,
+            None => {}
+        }
+        Ok(())
+    }
+
+    /// The same for a step that was done by a daemon of schema 2, which did not keep what was
+    /// owned before.
+    fn give_back_unknown(&self, change: &mut Change, step: &Step) -> Result<()> {
+        let owned = self.shared.store.owned();
+        match Ownership::of_undone(step) {
+            Ownership::Take(resource, undo) if find(&owned, resource).is_none() => {
+                change.own(&self.fresh(&owned, resource, undo))?;
+            }
+            Ownership::Drop(resource)
+                if find(&owned, resource).is_some_and(|it| it.by == self.record.id) =>
+            {
+                change.disown(resource);
+            }
+            Ownership::Take(..) | Ownership::Drop(_) | Ownership::Same => {}
+        }
+        Ok(())
+    }
+
+    fn fresh(&self, owned: &[Owned], resource: &Resource, undo: Undo) -> Owned {
+        Owned {
+            order: owned.last().map_or(0, |last| last.order + 1),
+            by: self.record.id.clone(),
+            resource: resource.clone(),
+            undo,
+        }
+    }
+
     pub(super) fn fail(&mut self, step: Option<u32>, failure: Failure, event: Event) -> Result<()> {
+        self.fail_in(Change::default(), step, failure, event)
+    }
+
+    pub(super) fn fail_in(
+        &mut self,
+        change: Change,
+        step: Option<u32>,
+        failure: Failure,
+        event: Event,
+    ) -> Result<()> {
         tracing::error!(
             OPERATION_ID = %self.record.id, STEP = step.map_or(0, |step| step + 1),
             "{}: {}", failure.code, failure.message
         );
         self.record.failure = Some(failure.clone());
-        self.enter_with(event, vec![Record::Failed { step, failure }])
+        self.enter_in(change, event, vec![Record::Failed { step, failure }])
     }
 
     pub(super) fn enter(&mut self, event: Event) -> Result<()> {
@@ -101,6 +153,7 @@ impl Run<'_> {
             self.record.next_sequence += 1;
             self.recovered.note(&entry.record);
         }
+        self.record.count(self.shared.host.clock.moment());
         change.operation(&self.record)?;
         self.shared.store.commit(change)?;
         Ok(())
@@ -122,7 +175,21 @@ impl Run<'_> {
             view.bytes_done = 0;
             view.bytes_total = 0;
             view.cancellable = cancellable;
-            view.progress = f64::from(index) / f64::from(view.steps.max(1));
+        });
+        self.show_progress(index, if undoing { 1.0 } else { 0.0 });
+    }
+
+    /// Shows how far the operation is with this share of a step done. It does not go back on the
+    /// way forwards, and not forwards on the way back.
+    pub(super) fn show_progress(&self, index: u32, within: f64) {
+        let share = self.scale.at(index, within);
+        let undoing = self.record.state == State::Reverting;
+        self.live.send_modify(|view| {
+            view.progress = if undoing {
+                view.progress.min(share)
+            } else {
+                view.progress.max(share)
+            };
         });
     }
 
@@ -134,7 +201,23 @@ impl Run<'_> {
             } else {
                 live.step
             };
-            *live = OperationView { step, ..fresh };
+            let progress = if fresh.state.is_final() {
+                fresh.progress
+            } else {
+                live.progress
+            };
+            *live = OperationView {
+                step,
+                progress,
+                ..fresh
+            };
         });
     }
+}
+
+fn find<'o>(owned: &'o [Owned], resource: &Resource) -> Option<&'o Owned> {
+    let id = resource.describe().id;
+    owned
+        .iter()
+        .find(|owned| owned.resource.describe().id == id)
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Mutex;
 
-use nixctl_proto::OperationView;
+use nixctl_proto::{OperationState as State, OperationView};
 use tokio::sync::watch;
 
 use super::Run;
@@ -11,13 +11,18 @@ use crate::resource::Progress;
 /// Passes progress on to the clients.
 pub(super) struct Told {
     live: watch::Sender<OperationView>,
+    /// Shares of the operation between which the step moves: from 0 bytes to all.
+    span: (f64, f64),
     notes: Mutex<Vec<String>>,
 }
 
 impl Told {
-    pub(super) fn new(run: &Run<'_>) -> Self {
+    pub(super) fn new(run: &Run<'_>, index: u32) -> Self {
+        let (begin, end) = (run.scale.at(index, 0.0), run.scale.at(index, 1.0));
+        let undoing = run.record.state == State::Reverting;
         Told {
             live: run.live.clone(),
+            span: if undoing { (end, begin) } else { (begin, end) },
             notes: Mutex::new(Vec::new()),
         }
     }
@@ -39,8 +44,14 @@ impl Progress for Told {
             } else {
                 (done as f64 / total as f64).min(1.0)
             };
-            let before = f64::from(view.step.saturating_sub(1));
-            view.progress = (before + within) / f64::from(view.steps.max(1));
+            let (begin, end) = self.span;
+            let share = begin + (end - begin) * within;
+            // A download that is begun anew does not take back what was shown.
+            view.progress = if begin <= end {
+                view.progress.max(share)
+            } else {
+                view.progress.min(share)
+            };
         });
     }
 

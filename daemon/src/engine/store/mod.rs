@@ -5,8 +5,9 @@
 //! (it ends in `sync_file_range`; `facts/daemons.md` 8.3). A value is a version byte, bincode and a
 //! CRC-32 of both. One process opens it at a time; sled's own file lock sees to that.
 //!
-//! Keys: `m/schema`; `o/ID` operations; `s/ID/STEP` planned steps; `j/ID/SEQUENCE` journal;
-//! `w/RESOURCE` what is owned; `r/REQUEST` operation of a request id.
+//! Keys: `m/schema`; `m/health` the last judgement; `o/ID` operations; `s/ID/STEP` planned steps;
+//! `j/ID/SEQUENCE` journal; `e/ID/STEP` what was owned before a step; `d/ID` asked to go down while
+//! at work; `w/RESOURCE` what is owned; `r/UID/REQUEST` operation of a user's request id.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -16,85 +17,29 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use nixctl_proto::OperationId;
-use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::legacy;
-use super::record::{Entry, OperationRecord, Owned};
+use super::record::{Earlier, Entry, Judgement, OperationRecord, Owned};
 use super::step::PlannedStep;
 
+mod change;
 mod codec;
+mod error;
 mod files;
 
-use codec::{decode, encode, open_value, seal, shown};
+pub use change::Change;
+pub(super) use change::request_key;
+use change::*;
+use codec::{decode, open_value, seal, shown};
 pub(super) use codec::{from_bincode, to_bincode};
+pub use error::StoreError;
 use files::*;
 
 /// Version of the keys and values; a newer one is refused, an older one migrated.
-pub const SCHEMA: u32 = 2;
+pub const SCHEMA: u32 = 3;
 /// Memory that sled may use for its cache, in bytes.
 const CACHE_BYTES: u64 = 1 << 20;
-
-/// Why the database could not be used.
-#[derive(Debug, thiserror::Error)]
-pub enum StoreError {
-    /// sled or the operating system refused.
-    #[error("cannot {action} the database {}", path.display())]
-    Database {
-        /// What was tried.
-        action: &'static str,
-        /// Where.
-        path: PathBuf,
-        /// Reason.
-        source: sled::Error,
-    },
-    /// A file beside it.
-    #[error("cannot {action} {}", path.display())]
-    File {
-        /// What was tried.
-        action: &'static str,
-        /// Where.
-        path: PathBuf,
-        /// Reason.
-        source: std::io::Error,
-    },
-    /// Another process has it open.
-    #[error("cannot open the database {}: another nixctld is using it", path.display())]
-    InUse {
-        /// Where.
-        path: PathBuf,
-    },
-    /// A value is damaged.
-    #[error("cannot read the value of `{key}`: {why}")]
-    Damaged {
-        /// Key.
-        key: String,
-        /// Reason.
-        why: String,
-    },
-    /// Made by a newer nixctld.
-    #[error("cannot use the database: its schema is {found}, and this nixctld knows {SCHEMA}")]
-    Newer {
-        /// Version found.
-        found: u32,
-    },
-}
-
-impl StoreError {
-    /// Why the operating system refused, if it did (a full or read-only disk, too many open
-    /// files): that says nothing of the state of the database.
-    pub fn refusal(&self) -> Option<&std::io::Error> {
-        let error = match self {
-            StoreError::Database {
-                source: sled::Error::Io(source),
-                ..
-            }
-            | StoreError::File { source, .. } => source,
-            _ => return None,
-        };
-        Some(error).filter(|error| error.raw_os_error().is_some())
-    }
-}
 
 /// The database of one daemon.
 #[derive(Debug)]
@@ -104,60 +49,6 @@ pub struct Store {
     file: File,
     synced_blobs: Mutex<BTreeSet<OsString>>,
     commits: AtomicU64,
-}
-
-/// Changes that become durable together.
-#[derive(Debug, Default)]
-pub struct Change {
-    batch: sled::Batch,
-}
-
-impl Change {
-    /// Stores an operation.
-    pub fn operation(&mut self, record: &OperationRecord) -> Result<(), StoreError> {
-        self.put(operation_key(&record.id), record)
-    }
-
-    /// Stores a planned step.
-    pub fn step(
-        &mut self,
-        id: &OperationId,
-        step: u32,
-        planned: &PlannedStep,
-    ) -> Result<(), StoreError> {
-        self.put(numbered("s/", id, step), planned)
-    }
-
-    /// Adds a journal record.
-    pub fn entry(
-        &mut self,
-        id: &OperationId,
-        sequence: u32,
-        entry: &Entry,
-    ) -> Result<(), StoreError> {
-        self.put(numbered("j/", id, sequence), entry)
-    }
-
-    /// Owns a resource.
-    pub fn own(&mut self, owned: &Owned) -> Result<(), StoreError> {
-        self.put(owned_key(&owned.resource.describe().id), owned)
-    }
-
-    /// Owns a resource no more.
-    pub fn disown(&mut self, resource: &crate::resource::Resource) {
-        self.batch.remove(owned_key(&resource.describe().id));
-    }
-
-    /// Remembers which operation a request id became.
-    pub fn request_id(&mut self, text: &str, id: &OperationId) -> Result<(), StoreError> {
-        self.put(request_key(text), id)
-    }
-
-    fn put<T: Serialize>(&mut self, key: Vec<u8>, value: &T) -> Result<(), StoreError> {
-        let bytes = encode(&key, value)?;
-        self.batch.insert(key, bytes);
-        Ok(())
-    }
 }
 
 impl Store {
@@ -298,12 +189,36 @@ impl Store {
         owned
     }
 
-    /// The operation that a request id became.
+    /// The operation that a user's request id became.
     ///
     /// # Errors
     /// When the value is damaged.
-    pub fn by_request_id(&self, text: &str) -> Result<Option<OperationId>, StoreError> {
-        self.get(&request_key(text))
+    pub fn by_request_id(&self, uid: u32, text: &str) -> Result<Option<OperationId>, StoreError> {
+        self.get(&request_key(uid, text))
+    }
+
+    /// What was owned before a step, if the step has changed that.
+    ///
+    /// # Errors
+    /// When the value is damaged.
+    pub fn earlier(&self, id: &OperationId, step: u32) -> Result<Option<Earlier>, StoreError> {
+        self.get(&numbered("e/", id, step))
+    }
+
+    /// Whether the daemon was asked to go down while the operation was at work.
+    ///
+    /// # Errors
+    /// When the value is damaged.
+    pub fn was_paused(&self, id: &OperationId) -> Result<bool, StoreError> {
+        Ok(self.get::<()>(&paused_key(id))?.is_some())
+    }
+
+    /// How the machine was judged last.
+    ///
+    /// # Errors
+    /// When the value is damaged.
+    pub fn judgement(&self) -> Result<Option<Judgement>, StoreError> {
+        self.get(JUDGEMENT_KEY)
     }
 
     /// Forgets an ended operation, its plan and its journal.
@@ -313,7 +228,8 @@ impl Store {
     pub fn forget(&self, record: &OperationRecord) -> Result<(), StoreError> {
         let mut change = Change::default();
         change.batch.remove(operation_key(&record.id));
-        for prefix in ["s/", "j/"] {
+        change.drop_paused(&record.id);
+        for prefix in ["s/", "j/", "e/"] {
             for key in self
                 .db
                 .scan_prefix(format!("{prefix}{}/", record.id))
@@ -324,7 +240,7 @@ impl Store {
             }
         }
         if let Some(text) = &record.options.request_id {
-            change.batch.remove(request_key(text));
+            change.batch.remove(request_key(record.requested_by, text));
         }
         self.commit(change)
     }
@@ -388,13 +304,12 @@ impl Store {
     }
 
     fn migrate(&self) -> Result<(), StoreError> {
-        let key = b"m/schema".to_vec();
         let fail = |source| StoreError::Database {
             action: "read",
             path: self.folder.join("db"),
             source,
         };
-        let found = match self.db.get(&key).map_err(fail)? {
+        let found = match self.db.get(SCHEMA_KEY).map_err(fail)? {
             Some(bytes) => <[u8; 4]>::try_from(bytes.as_ref())
                 .map(u32::from_be_bytes)
                 .map_err(|_| StoreError::Damaged {
@@ -408,19 +323,29 @@ impl Store {
             return Err(StoreError::Newer { found });
         }
         let mut change = Change::default();
-        if found == 1 {
+        if let Ok(version @ 1..) = u8::try_from(found)
+            && found < SCHEMA
+        {
+            let mut all = Vec::new();
             for item in self.db.iter() {
                 let (key, value) = item.map_err(fail)?;
-                let payload = open_value(&key, &value, 1)?;
-                let payload =
-                    legacy::value_from_v1(&key, payload).map_err(|why| StoreError::Damaged {
-                        key: shown(&key),
-                        why,
-                    })?;
+                change.batch.remove(key.clone());
+                if key.as_ref() != SCHEMA_KEY {
+                    let payload = open_value(&key, &value, version)?;
+                    all.push((key.to_vec(), payload.to_vec()));
+                }
+            }
+            let migrated = legacy::migrated(found, all);
+            for (key, payload) in migrated.map_err(|(key, why)| StoreError::Damaged {
+                key: shown(&key),
+                why,
+            })? {
                 change.batch.insert(key, seal(payload));
             }
         }
-        change.batch.insert(key, SCHEMA.to_be_bytes().to_vec());
+        change
+            .batch
+            .insert(SCHEMA_KEY, SCHEMA.to_be_bytes().to_vec());
         self.commit(change)
     }
 
@@ -450,24 +375,6 @@ impl Store {
         }
         values
     }
-}
-
-fn operation_key(id: &OperationId) -> Vec<u8> {
-    format!("o/{id}").into_bytes()
-}
-
-fn owned_key(resource: &str) -> Vec<u8> {
-    format!("w/{resource}").into_bytes()
-}
-
-fn request_key(text: &str) -> Vec<u8> {
-    format!("r/{text}").into_bytes()
-}
-
-fn numbered(prefix: &str, id: &OperationId, number: u32) -> Vec<u8> {
-    let mut key = format!("{prefix}{id}/").into_bytes();
-    key.extend_from_slice(&number.to_be_bytes());
-    key
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 //! environment and bounded output.
 
 mod pipe;
+mod process;
 mod system;
 
 use std::fmt::Debug;
@@ -9,7 +10,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::cancel::Cancel;
-pub use system::SystemExec;
+pub use system::{LeashedExec, SystemExec};
 
 /// Characters at the end of standard error that an error shows.
 const STDERR_SHOWN: usize = 2000;

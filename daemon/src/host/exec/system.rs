@@ -6,38 +6,18 @@
 //! holding the pipes is waited for only a moment. A command that must end early takes its whole
 //! process group with it.
 
-use std::io;
-use std::os::fd::AsFd;
-use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ExitStatus, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::{Signal, killpg};
-use nix::unistd::{AccessFlags, Pid, access};
+use nix::unistd::{AccessFlags, access};
 
-use super::pipe::{Feed, Pipe};
+use super::process::Process;
 use super::{Command, Exec, ExecError, Output};
 use crate::host::Cancel;
 
 /// Where programs are looked for, and the `PATH` that commands see.
-const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-
-/// Bytes kept of standard output and of standard error; the rest is read and dropped.
-const STDOUT_LIMIT: usize = 16 << 20;
-const STDERR_LIMIT: usize = 1 << 20;
-
-/// Waits between two looks at the process grow from the first to the second.
-const SHORTEST_WAIT: Duration = Duration::from_millis(1);
-const LONGEST_WAIT: Duration = Duration::from_millis(20);
-
-/// Between asking a process group to end and killing it.
-const TERM_GRACE: Duration = Duration::from_secs(2);
-
-/// For output that is still on its way when the process has ended but others hold its pipes.
-const DRAIN_GRACE: Duration = Duration::from_millis(250);
+pub(super) const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Runs commands as processes.
 #[derive(Debug, Clone, Copy, Default)]
@@ -45,206 +25,98 @@ pub struct SystemExec;
 
 impl Exec for SystemExec {
     fn output(&self, command: &Command, cancel: &Cancel) -> Result<Output, ExecError> {
-        let started = Instant::now();
-        let path = self
-            .find(&command.program)
-            .ok_or_else(|| ExecError::Missing {
-                program: command.program.clone(),
-            })?;
-        let fail = |source| ExecError::Start {
-            line: command.line(),
-            source,
-        };
-        let mut process = Process::spawn(&path, command).map_err(fail)?;
-        let ended = loop {
-            if let Some(status) = process.turn().map_err(fail)? {
-                break status;
+        run(command, cancel, |path| std::process::Command::new(path))
+    }
+
+    fn find(&self, program: &str) -> Option<PathBuf> {
+        find(program)
+    }
+}
+
+/// Runs commands as processes that do not outlive this one, see [`crate::host::leashed`]. Those
+/// that run as another user do, because changing the user takes the leash off.
+#[derive(Debug, Clone)]
+pub struct LeashedExec {
+    /// Program of the daemon.
+    pub daemon: PathBuf,
+}
+
+impl Exec for LeashedExec {
+    fn output(&self, command: &Command, cancel: &Cancel) -> Result<Output, ExecError> {
+        run(command, cancel, |path| {
+            if command.run_as.is_some() {
+                return std::process::Command::new(path);
             }
-            if cancel.requested().is_some() {
-                process.end();
-                return Err(ExecError::Stopped {
-                    line: command.line(),
-                });
-            }
-            if started.elapsed() >= command.deadline {
-                process.end();
-                return Err(ExecError::Deadline {
-                    line: command.line(),
-                    deadline: command.deadline,
-                });
-            }
-        };
-        process.drain();
-        Ok(Output {
-            code: ended
-                .code()
-                .unwrap_or_else(|| 128 + ended.signal().unwrap_or(0)),
-            stdout: process.stdout.kept,
-            stderr: process.stderr.kept,
+            let mut leashed = std::process::Command::new(&self.daemon);
+            leashed.arg("leashed").arg(std::process::id().to_string());
+            leashed.arg(path);
+            leashed
         })
     }
 
     fn find(&self, program: &str) -> Option<PathBuf> {
-        let runnable = |path: &Path| path.is_file() && access(path, AccessFlags::X_OK).is_ok();
-        if program.contains('/') {
-            return Some(PathBuf::from(program)).filter(|path| runnable(path));
-        }
-        PATH.split(':')
-            .map(|dir| Path::new(dir).join(program))
-            .find(|path| runnable(path))
+        find(program)
     }
 }
 
-/// A running command and what it said so far.
-struct Process {
-    child: Child,
-    stdin: Option<Feed>,
-    stdout: Pipe,
-    stderr: Pipe,
-    wait: Duration,
+/// Runs a command to its end, beginning with what `start` makes of its program.
+fn run(
+    command: &Command,
+    cancel: &Cancel,
+    start: impl FnOnce(&Path) -> std::process::Command,
+) -> Result<Output, ExecError> {
+    let started = Instant::now();
+    let path = find(&command.program).ok_or_else(|| ExecError::Missing {
+        program: command.program.clone(),
+    })?;
+    let fail = |source| ExecError::Start {
+        line: command.line(),
+        source,
+    };
+    let mut process = Process::spawn(start(&path), command).map_err(fail)?;
+    let ended = loop {
+        if let Some(status) = process.turn().map_err(fail)? {
+            break status;
+        }
+        if cancel.requested().is_some() {
+            process.end();
+            return Err(ExecError::Stopped {
+                line: command.line(),
+            });
+        }
+        if started.elapsed() >= command.deadline {
+            process.end();
+            return Err(ExecError::Deadline {
+                line: command.line(),
+                deadline: command.deadline,
+            });
+        }
+    };
+    process.drain();
+    Ok(Output {
+        code: ended
+            .code()
+            .unwrap_or_else(|| 128 + ended.signal().unwrap_or(0)),
+        stdout: process.stdout.kept,
+        stderr: process.stderr.kept,
+    })
 }
 
-impl Process {
-    fn spawn(path: &Path, command: &Command) -> io::Result<Self> {
-        let mut builder = std::process::Command::new(path);
-        builder
-            .args(&command.args)
-            .env_clear()
-            .env("PATH", PATH)
-            .env("LANG", "C")
-            .envs(command.env.iter().map(|(name, value)| (name, value)))
-            .current_dir("/")
-            .process_group(0)
-            .stdin(if command.stdin.is_empty() {
-                Stdio::null()
-            } else {
-                Stdio::piped()
-            })
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        if let Some((uid, gid)) = command.run_as {
-            // For root the standard library also drops the supplementary groups.
-            builder.uid(uid).gid(gid);
-        }
-        let mut child = builder.spawn()?;
-        let stdin = child.stdin.take();
-        let mut process = Process {
-            stdin: None,
-            stdout: Pipe::new(child.stdout.take(), STDOUT_LIMIT),
-            stderr: Pipe::new(child.stderr.take(), STDERR_LIMIT),
-            child,
-            wait: SHORTEST_WAIT,
-        };
-        match process.set_up(stdin, &command.stdin) {
-            Ok(()) => Ok(process),
-            Err(error) => {
-                process.end();
-                Err(error)
-            }
-        }
+fn find(program: &str) -> Option<PathBuf> {
+    let runnable = |path: &Path| path.is_file() && access(path, AccessFlags::X_OK).is_ok();
+    if program.contains('/') {
+        return Some(PathBuf::from(program)).filter(|path| runnable(path));
     }
-
-    fn set_up(&mut self, stdin: Option<ChildStdin>, bytes: &[u8]) -> io::Result<()> {
-        if let Some(pipe) = stdin {
-            self.stdin = Some(Feed::new(pipe, bytes.to_vec())?);
-        }
-        self.stdout.set_up()?;
-        self.stderr.set_up()
-    }
-
-    /// Waits a little for something to happen; how it ended, once it has.
-    fn turn(&mut self) -> io::Result<Option<ExitStatus>> {
-        if let Some(status) = self.child.try_wait()? {
-            return Ok(Some(status));
-        }
-        if self.wait_for_pipes(self.wait) {
-            self.wait = SHORTEST_WAIT;
-        } else {
-            self.wait = (self.wait * 2).min(LONGEST_WAIT);
-        }
-        self.move_bytes();
-        Ok(None)
-    }
-
-    /// Takes what is left in the pipes, without waiting long for others that hold them.
-    fn drain(&mut self) {
-        let until = Instant::now() + DRAIN_GRACE;
-        self.stdin = None;
-        self.move_bytes();
-        while (self.stdout.is_open() || self.stderr.is_open()) && Instant::now() < until {
-            self.wait_for_pipes(LONGEST_WAIT);
-            self.move_bytes();
-        }
-    }
-
-    /// Ends the whole group: asks first, then kills. The first process is reaped last, because its
-    /// number names the group and must not be given to another one before.
-    fn end(&mut self) {
-        self.stdin = None;
-        let group = i32::try_from(self.child.id()).ok().map(Pid::from_raw);
-        if let Some(group) = group {
-            let _ = killpg(group, Signal::SIGTERM);
-            let until = Instant::now() + TERM_GRACE;
-            while Instant::now() < until && !self.is_gone(group) {
-                self.wait_for_pipes(LONGEST_WAIT);
-                self.move_bytes();
-            }
-            let _ = killpg(group, Signal::SIGKILL);
-        }
-        let _ = self.child.wait();
-    }
-
-    /// Whether the first process has ended and nobody holds its pipes.
-    fn is_gone(&mut self, group: Pid) -> bool {
-        !self.stdout.is_open() && !self.stderr.is_open() && has_ended(&mut self.child, group)
-    }
-
-    fn move_bytes(&mut self) {
-        if self.stdin.as_mut().is_some_and(Feed::is_finished) {
-            self.stdin = None;
-        }
-        self.stdout.read();
-        self.stderr.read();
-    }
-
-    /// Says whether a pipe had something; sleeps when there is no pipe left.
-    fn wait_for_pipes(&self, wait: Duration) -> bool {
-        let mut pipes = Vec::with_capacity(3);
-        if let Some(feed) = &self.stdin {
-            pipes.push(PollFd::new(feed.pipe.as_fd(), PollFlags::POLLOUT));
-        }
-        for pipe in [&self.stdout, &self.stderr] {
-            if let Some(source) = &pipe.source {
-                pipes.push(PollFd::new(source.as_fd(), PollFlags::POLLIN));
-            }
-        }
-        if pipes.is_empty() {
-            std::thread::sleep(wait);
-            return false;
-        }
-        let timeout = PollTimeout::try_from(wait).unwrap_or(PollTimeout::from(20u8));
-        match poll(&mut pipes, timeout) {
-            Ok(ready) => ready > 0,
-            Err(errno) => errno == Errno::EINTR,
-        }
-    }
-}
-
-/// Whether the process has ended, without taking its exit status where that is possible.
-#[cfg(target_os = "linux")]
-fn has_ended(_child: &mut Child, pid: Pid) -> bool {
-    use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
-    let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
-    !matches!(waitid(Id::Pid(pid), flags), Ok(WaitStatus::StillAlive))
-}
-
-#[cfg(not(target_os = "linux"))]
-fn has_ended(child: &mut Child, _pid: Pid) -> bool {
-    !matches!(child.try_wait(), Ok(None))
+    PATH.split(':')
+        .map(|dir| Path::new(dir).join(program))
+        .find(|path| runnable(path))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use super::super::process::{STDERR_LIMIT, STDOUT_LIMIT, TERM_GRACE};
     use super::*;
     use crate::host::cancel::Stop;
 

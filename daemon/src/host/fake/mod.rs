@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 pub use exec::{Answer, FakeExec};
 pub use services::FakeServices;
 
+use super::clock::Moment;
 use super::{Clock, Fs, Host};
 
 /// A clock that stands still.
@@ -22,6 +23,14 @@ pub struct FixedClock(pub u64);
 impl Clock for FixedClock {
     fn now(&self) -> u64 {
         self.0
+    }
+
+    fn moment(&self) -> Moment {
+        let era = "fixed".to_owned();
+        Moment {
+            era,
+            millis: self.0,
+        }
     }
 }
 

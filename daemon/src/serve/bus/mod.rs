@@ -4,7 +4,8 @@
 //! The manager is registered before the name is requested, so that the first call finds it.
 //! Interfaces take `&self` and hold no lock while they wait, because zbus locks an interface for
 //! the time of a `&mut self` method. A bus that goes away is connected to again; the socket serves
-//! on meanwhile.
+//! on meanwhile. The library's reader dies of a message whose sender is no unique name, and tells
+//! nobody: so the bus is asked for a sign of life from time to time, too.
 
 mod error;
 mod log_control;
@@ -40,6 +41,11 @@ const FIRST_PAUSE: Duration = Duration::from_millis(500);
 /// Longest pause before connecting again.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
+/// Time between two questions whether the connection still works.
+const LIFE_CHECK: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 30 });
+/// How long the bus may take to answer one, to let us on, and to let go of a connection.
+const LIFE_PATIENCE: Duration = Duration::from_secs(if cfg!(test) { 5 } else { 20 });
+
 /// Where the bus is.
 #[derive(Debug, Clone, Default)]
 pub enum Address {
@@ -61,7 +67,11 @@ pub async fn serve(
     let mut pause = FIRST_PAUSE;
     let mut told = false;
     loop {
-        let connected = connect(&address, &service, &log).await;
+        let connecting = connect(&address, &service, &log);
+        let connected = match tokio::time::timeout(LIFE_PATIENCE, connecting).await {
+            Ok(connected) => connected,
+            Err(_) => Err(zbus::Error::Failure("it does not answer".to_owned())),
+        };
         if let Some(tried) = tried.take() {
             // Nobody may be waiting any more.
             let _ = tried.send(connected.is_ok());
@@ -76,10 +86,12 @@ pub async fn serve(
                     std::future::pending::<()>().await;
                 };
                 tokio::select! {
-                    () = connection.closed() => {}
+                    () = connection.closed() => tracing::warn!("the bus went away"),
+                    () = silence(&connection) => tracing::warn!("the bus does not answer"),
                     () = publishing => {}
                 }
-                tracing::warn!("the bus went away");
+                // Others hold the connection, too, and with it the name.
+                let _ = tokio::time::timeout(LIFE_PATIENCE, connection.close()).await;
             }
             // Once is enough: a machine without a bus has none a minute later either.
             Err(error) if !told => {
@@ -90,6 +102,22 @@ pub async fn serve(
         }
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+/// Ends when the bus does not answer on the connection any more.
+async fn silence(connection: &Connection) {
+    loop {
+        tokio::time::sleep(LIFE_CHECK).await;
+        let asked = async {
+            let bus =
+                DBusProxy::builder(connection).cache_properties(zbus::proxy::CacheProperties::No);
+            bus.build().await?.get_id().await
+        };
+        match tokio::time::timeout(LIFE_PATIENCE, asked).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(_)) | Err(_) => return,
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Tests on a bus of their own, with a backend in memory and a polkit that does as it is told.
 
+mod going_away;
 mod introspection;
 mod objects;
 mod polkit;
@@ -129,10 +130,21 @@ impl World {
     /// One whose backend is not there yet.
     async fn loading() -> (Opener, Self) {
         let bus = Bus::start();
+        let address = Address::At(bus.address());
+        World::loading_on(bus, address).await
+    }
+
+    /// One that reaches its bus at this address.
+    async fn on(bus: Bus, address: Address) -> Self {
+        let (opener, world) = World::loading_on(bus, address).await;
+        opener.open(Arc::clone(&world.backend) as Arc<dyn Backend>);
+        world
+    }
+
+    async fn loading_on(bus: Bus, address: Address) -> (Opener, Self) {
         let (opener, gate) = Gate::new();
         let service = Service::new(gate, Authority::with_group(own_group));
         let (tried, outcome) = oneshot::channel();
-        let address = Address::At(bus.address());
         let serving = tokio::spawn(serve(address, service, LogControl::detached(), tried));
         assert!(soon(outcome).await.unwrap());
         let client = bus.client().await;

@@ -8,29 +8,21 @@ use std::time::{Duration, Instant};
 use nixctl_proto::request::{OperationRequest, RequestOptions, UninstallRequest};
 use nixctl_proto::{Code, OperationState as State};
 
-use super::record::{Owned, joined};
-use super::step::Step;
-use super::tests::{Files, Fixture, Plans, end_of, file, install, planned, reopen, stop};
-use super::{Engine, Question};
+use super::super::ownership::joined;
+use super::super::record::Owned;
+use super::super::step::Step;
+use super::super::{Engine, Question};
+use super::{Files, Fixture, Plans, end_of, file, install, planned, reopen, stop};
+use crate::host::clock::SystemClock;
 use crate::host::fake::{self, Answer};
-use crate::host::{Clock, Command, Host, Output};
+use crate::host::{Command, Host, Output};
 use crate::resource::nix_conf::NixConfUndo;
 use crate::resource::nix_tree::NixTree;
 use crate::resource::selinux::Selinux;
 use crate::resource::users::UsersUndo;
 use crate::resource::{Resource, Undo};
 
-/// A clock that a test sets forward.
-#[derive(Debug, Clone)]
-struct SetClock(Arc<AtomicU64>);
-
-impl Clock for SetClock {
-    fn now(&self) -> u64 {
-        self.0.load(Ordering::SeqCst)
-    }
-}
-
-fn policy() -> Resource {
+pub(super) fn policy() -> Resource {
     let module = "nixctl".to_owned();
     Resource::Selinux(Selinux { module })
 }
@@ -61,35 +53,42 @@ fn labelled(
     host
 }
 
+/// Longer than the deadline of one second that the tests below set.
+const LATE: Duration = Duration::from_millis(1300);
+
+fn within_a_second() -> RequestOptions {
+    RequestOptions {
+        deadline: Some(1),
+        ..RequestOptions::default()
+    }
+}
+
+fn real_time(host: Host) -> Host {
+    Host {
+        clock: Arc::new(SystemClock),
+        ..host
+    }
+}
+
 #[test]
 fn a_deadline_that_passes_while_undoing_does_not_stop_the_engine() {
     let fixture = Fixture::new();
-    let time = Arc::new(AtomicU64::new(1_700_000_000_000));
-    let clock = Arc::clone(&time);
     let asked = AtomicU64::new(0);
     let host = labelled(&fixture, false, move |loaded| {
         // The second look at a loaded policy is the one of undoing it.
         if loaded && asked.fetch_add(1, Ordering::SeqCst) == 1 {
-            clock.fetch_add(60_000, Ordering::SeqCst);
-            std::thread::sleep(Duration::from_millis(600));
+            std::thread::sleep(LATE);
         }
     });
-    let host = Host {
-        clock: Arc::new(SetClock(time)),
-        ..host
-    };
     let engine = fixture.engine_on(
-        host,
+        real_time(host),
         Plans(|question: &Question<'_>| {
             let steps = vec![Step::Ensure(policy()), file("/missing/c")];
             Ok(planned(question.request.kind(), steps))
         }),
     );
-    let options = RequestOptions {
-        deadline: Some(10),
-        ..RequestOptions::default()
-    };
-    let view = end_of(&engine, &engine.submit(install(), options, 0).unwrap());
+    let id = engine.submit(install(), within_a_second(), 0).unwrap();
+    let view = end_of(&engine, &id);
     assert_eq!(view.state, State::Reverted, "{view:?}");
     assert_eq!(view.failure.unwrap().code, Code::FileFailed);
     assert!(engine.is_alive());
@@ -105,18 +104,9 @@ fn nobody_cancels_past_the_point_of_no_return() {
         store_gid: 0,
         keep: false,
     });
-    let time = Arc::new(AtomicU64::new(1_700_000_000_000));
-    let clock = Arc::clone(&time);
-    let host = labelled(&fixture, true, move |_| {
-        clock.fetch_add(60_000, Ordering::SeqCst);
-        std::thread::sleep(Duration::from_millis(600));
-    });
-    let host = Host {
-        clock: Arc::new(SetClock(time)),
-        ..host
-    };
+    let host = labelled(&fixture, true, |_| std::thread::sleep(LATE));
     let engine = fixture.engine_on(
-        host,
+        real_time(host),
         Plans(move |question: &Question<'_>| {
             let steps = vec![
                 Step::Remove(tree.clone(), Undo::Created),
@@ -125,12 +115,8 @@ fn nobody_cancels_past_the_point_of_no_return() {
             Ok(planned(question.request.kind(), steps))
         }),
     );
-    let options = RequestOptions {
-        deadline: Some(10),
-        ..RequestOptions::default()
-    };
     let off = OperationRequest::Uninstall(UninstallRequest::default());
-    let id = engine.submit(off, options, 0).unwrap();
+    let id = engine.submit(off, within_a_second(), 0).unwrap();
     let begin = Instant::now();
     while engine.show(&id).unwrap().step < 2 && begin.elapsed() < Duration::from_secs(5) {
         std::thread::sleep(Duration::from_millis(2));

@@ -1,0 +1,140 @@
+//! Taking a request: is it a new one, may it be taken now, and where it is stored.
+
+use nixctl_proto::request::{OperationRequest, RequestOptions};
+use nixctl_proto::{Code, Failure, OperationId, OperationState as State};
+
+use super::super::Change;
+use super::super::record::{Entry, OperationRecord, Record};
+use super::super::store::Change as Batch;
+use super::Engine;
+use super::shared::{lock, stored};
+
+impl Engine {
+    /// Stores an operation and returns at once; it begins when those before it have ended.
+    ///
+    /// # Errors
+    /// Conflict of request ids, full queue, a machine that moved on, or an unwritable database.
+    pub fn submit(
+        &self,
+        request: OperationRequest,
+        options: RequestOptions,
+        uid: u32,
+    ) -> Result<OperationId, Failure> {
+        let shared = &self.shared;
+        let _one_at_a_time = lock(&shared.submitting);
+        if shared.is_going_down() {
+            return Err(Failure::new(
+                Code::Unreachable,
+                "cannot take the request: the daemon is going down",
+            ));
+        }
+        if let Some(text) = &options.request_id
+            && let Some(id) = shared.store.by_request_id(uid, text).map_err(stored)?
+            && let Some(earlier) = shared.store.operation(&id).map_err(stored)?
+        {
+            return if earlier.request == request {
+                Ok(id)
+            } else {
+                Err(Failure::new(
+                    Code::Conflict,
+                    format!("cannot use the request id `{text}` again: it names operation {id}"),
+                ))
+            };
+        }
+        self.check_expected(&options)?;
+        let open = shared
+            .store
+            .operations()
+            .iter()
+            .filter(|record| !record.state.is_final())
+            .count();
+        if open > shared.settings().daemon.queue_length as usize {
+            return Err(Failure::new(
+                Code::Busy,
+                format!("cannot queue the operation: {open} are waiting"),
+            ));
+        }
+        let record = self.fresh(request, options, uid);
+        let mut change = Batch::default();
+        change.operation(&record).map_err(stored)?;
+        let entry = Entry {
+            time: record.created,
+            record: Record::State {
+                state: State::Queued,
+            },
+        };
+        change.entry(&record.id, 0, &entry).map_err(stored)?;
+        if let Some(text) = &record.options.request_id {
+            change.request_id(uid, text, &record.id).map_err(stored)?;
+        }
+        shared.store.commit(change).map_err(stored)?;
+        let live = shared.live(&record);
+        if open > 0 {
+            live.send_modify(|view| {
+                let before = "the operation before it".to_owned();
+                view.waiting_for = (view.state == State::Queued).then_some(before);
+            });
+        }
+        shared.tell(Change::OperationAdded(record.id.clone()));
+        shared.tell(Change::Status);
+        shared.wake();
+        Ok(record.id)
+    }
+
+    fn check_expected(&self, options: &RequestOptions) -> Result<(), Failure> {
+        let current = self.shared.nix_version();
+        match &options.expected_current {
+            Some(expected) if *expected != current => Err(Failure::new(
+                Code::Moved,
+                format!(
+                    "cannot begin: the request expects Nix `{expected}`, and the machine has `{current}`"
+                ),
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    fn fresh(
+        &self,
+        request: OperationRequest,
+        options: RequestOptions,
+        uid: u32,
+    ) -> OperationRecord {
+        let newest = self
+            .shared
+            .store
+            .operations()
+            .last()
+            .map(|record| record.created);
+        // Ids sort by time; a clock that was set back must not put a new one before an old one.
+        let created = self
+            .shared
+            .host
+            .clock
+            .now()
+            .max(newest.map_or(0, |newest| newest + 1));
+        OperationRecord {
+            id: OperationId::from_parts(created, random()),
+            request,
+            options,
+            requested_by: uid,
+            created,
+            finished: None,
+            state: State::Queued,
+            failure: None,
+            kept: Vec::new(),
+            notes: Vec::new(),
+            next_sequence: 1,
+            steps: 0,
+            spent: 0,
+            counted: Some(self.shared.host.clock.moment()),
+        }
+    }
+}
+
+/// 30 random bits; two operations within one millisecond are all they must tell apart.
+fn random() -> u32 {
+    use std::hash::{BuildHasher, Hasher};
+    let hasher = std::collections::hash_map::RandomState::new().build_hasher();
+    (hasher.finish() & 0x3fff_ffff) as u32
+}

@@ -1,0 +1,94 @@
+//! From the request to the stored plan.
+
+use super::super::Question;
+use super::super::record::Record;
+use super::super::store::Change;
+use super::super::transition::Event;
+use super::super::weight::Scale;
+use super::{MAX_ATTEMPTS, Result, Run, never_ended};
+use crate::host::cancel::Stop;
+
+impl Run<'_> {
+    /// Plans and stores the plan. Says whether the daemon goes down instead.
+    pub(super) fn plan(&mut self) -> Result<bool> {
+        self.say("reading the machine");
+        if self.cancel.requested() == Some(Stop::Cancelled) || self.is_late() {
+            return self.stop_planning().map(|()| false);
+        }
+        if std::mem::take(&mut self.was_planning) && !self.begin_again()? {
+            return Ok(false);
+        }
+        let settings = self.shared.settings();
+        let owned = self.shared.store.owned();
+        let planned = self.shared.planner.plan(&Question {
+            request: &self.record.request,
+            host: &self.shared.host,
+            settings: &settings,
+            owned: &owned,
+            cancel: &self.cancel,
+        });
+        match self.cancel.requested() {
+            Some(Stop::Shutdown) => return Ok(true),
+            Some(Stop::Cancelled) => {
+                return self.stop_planning().map(|()| false);
+            }
+            None => {}
+        }
+        let planned = match planned {
+            Ok(planned) => planned,
+            Err(failure) => return self.fail(None, failure, Event::Refused).map(|()| false),
+        };
+        self.record.notes.extend(planned.view.notes.iter().cloned());
+        if let Some(failure) = planned.view.refusal() {
+            return self
+                .fail(None, failure.clone(), Event::Refused)
+                .map(|()| false);
+        }
+        if planned.view.is_empty() || self.record.options.dry_run {
+            let title = planned.view.title.clone();
+            self.record.notes.push(if self.record.options.dry_run {
+                format!("dry run: nothing was changed ({title})")
+            } else {
+                "nothing to do".to_owned()
+            });
+            return self
+                .enter_with(Event::NothingToDo, vec![Record::Planned { title }])
+                .map(|()| false);
+        }
+        self.record.steps = u32::try_from(planned.steps.len()).unwrap_or(u32::MAX);
+        let mut change = Change::default();
+        for (step, index) in planned.steps.iter().zip(0u32..) {
+            change.step(&self.record.id, index, step)?;
+        }
+        self.scale = Scale::of(&planned.steps);
+        self.steps = planned.steps;
+        self.enter_in(
+            change,
+            Event::Planned,
+            vec![Record::Planned {
+                title: planned.view.title,
+            }],
+        )?;
+        Ok(false)
+    }
+
+    /// Notes one more attempt, unless the daemon has died in too many. Says whether to plan.
+    fn begin_again(&mut self) -> Result<bool> {
+        let attempt = self.recovered.planning + 1;
+        if attempt > MAX_ATTEMPTS {
+            self.fail(None, never_ended("planning"), Event::Refused)?;
+            return Ok(false);
+        }
+        self.journal(vec![Record::Planning { attempt }])?;
+        Ok(true)
+    }
+
+    fn stop_planning(&mut self) -> Result<()> {
+        let event = if self.is_late() {
+            Event::Refused
+        } else {
+            Event::CancelledEarly
+        };
+        self.fail(None, self.stop_reason(), event)
+    }
+}

@@ -1,0 +1,239 @@
+//! The steps, forwards and backwards.
+
+use std::time::Duration;
+
+use nixctl_proto::{Code, Failure};
+
+use super::super::ownership::Ownership;
+use super::super::record::Record;
+use super::super::step::{Step, StepFailure};
+use super::super::store::Change;
+use super::super::transition::Event;
+use super::told::Told;
+use super::{MAX_ATTEMPTS, PAUSES, Result, Run, never_ended};
+use crate::host::cancel::Stop;
+use crate::resource::{Undo, Undone};
+
+impl Run<'_> {
+    /// Carries the next step out. Says whether the daemon goes down instead.
+    pub(super) fn forward(&mut self) -> Result<bool> {
+        let Some(index) = self.recovered.next(self.record.steps) else {
+            return self.enter(Event::StepsDone).map(|()| false);
+        };
+        let past_return = self.recovered.is_past_return(&self.steps);
+        if past_return {
+            self.shared.only_shutdown(&mut self.cancel, &self.live);
+        } else {
+            if self.cancel.requested() == Some(Stop::Cancelled) {
+                return self
+                    .fail(None, self.stop_reason(), Event::CancelAsked)
+                    .map(|()| false);
+            }
+            if self.is_late() {
+                return self
+                    .fail(None, self.stop_reason(), Event::StepFailed)
+                    .map(|()| false);
+            }
+        }
+        let earlier = self.recovered.started.get(&index).cloned();
+        let attempt = earlier.as_ref().map_or(1, |(attempts, _)| attempts + 1);
+        if attempt > MAX_ATTEMPTS && !past_return {
+            let failure = never_ended(&format!("step {}", index + 1));
+            return self
+                .fail(Some(index), failure, Event::StepFailed)
+                .map(|()| false);
+        }
+        let step = self.steps[index as usize].step.clone();
+        self.show_step(index, &step.describe().summary);
+        let progress = Told::new(self, index);
+        let context = self.context(&progress);
+        let undo = match earlier {
+            Some((_, undo)) => Ok(undo),
+            None => step.prepare(&context),
+        };
+        let undo = match undo {
+            Ok(undo) => undo,
+            Err(failed) => return self.step_failed(index, failed),
+        };
+        if step.is_irreversible()
+            && self.shared.only_shutdown(&mut self.cancel, &self.live) == Some(Stop::Cancelled)
+        {
+            return self
+                .fail(None, self.stop_reason(), Event::CancelAsked)
+                .map(|()| false);
+        }
+        self.journal(vec![Record::Started {
+            step: index,
+            attempt,
+            undo: undo.clone(),
+        }])?;
+        let progress = Told::new(self, index);
+        // Past the point of no return there is only the way forwards.
+        let pauses: &[Duration] = match self.recovered.is_past_return(&self.steps) {
+            true => &PAUSES,
+            false => &[],
+        };
+        let result = self.tried(index, pauses, &undo, || {
+            step.apply(&self.context(&progress), &undo)
+        });
+        let notes = progress.into_notes();
+        self.record.notes.extend(notes);
+        match result {
+            Ok(undone) => self.step_done(index, &undo, undone).map(|()| false),
+            Err(failed) => self.step_failed(index, failed),
+        }
+    }
+
+    fn step_done(&mut self, index: u32, undo: &Undo, undone: Undone) -> Result<()> {
+        let step = self.steps[index as usize].step.clone();
+        let mut change = Change::default();
+        self.own(&mut change, index, Ownership::of_done(&step, undo, &undone))?;
+        self.keep(&undone.into_kept());
+        self.journal_in(change, vec![Record::Done { step: index }])?;
+        self.show_progress(index, 1.0);
+        Ok(())
+    }
+
+    fn step_failed(&mut self, index: u32, failed: StepFailure) -> Result<bool> {
+        if failed.stopped {
+            match self.cancel.requested() {
+                Some(Stop::Shutdown) => return Ok(true),
+                Some(Stop::Cancelled) if !self.recovered.is_past_return(&self.steps) => {
+                    let reason = self.stop_reason();
+                    return self
+                        .fail(Some(index), reason, Event::CancelAsked)
+                        .map(|()| false);
+                }
+                Some(Stop::Cancelled) | None => {}
+            }
+        }
+        let event = self.way_back();
+        let begun = self.recovered.started.get(&index).cloned();
+        match begun {
+            // Nobody undoes it, and something of it may be there.
+            Some((_, undo)) if event == Event::StepFailedForGood => {
+                self.fail_owning(index, &undo, failed.failure, event)
+            }
+            _ => self.fail(Some(index), failed.failure, event),
+        }
+        .map(|()| false)
+    }
+
+    /// Adds to what was kept; two resources can have come upon the same path.
+    fn keep(&mut self, kept: &[String]) {
+        for line in kept {
+            if !self.record.kept.contains(line) {
+                self.record.kept.push(line.clone());
+            }
+        }
+    }
+
+    /// Fails with a step that may have left something on the machine: that stays owned, so that
+    /// taking it off and repairing know of it.
+    fn fail_owning(
+        &mut self,
+        index: u32,
+        undo: &Undo,
+        failure: Failure,
+        event: Event,
+    ) -> Result<()> {
+        let mut change = Change::default();
+        let step = self.steps[index as usize].step.clone();
+        match &step {
+            Step::Remove(..) => self.give_back(&mut change, index)?,
+            step => {
+                let whole = Ownership::of_done(step, undo, &Undone::Clean);
+                self.own(&mut change, index, whole)?;
+            }
+        }
+        self.fail_in(change, Some(index), failure, event)
+    }
+
+    /// Carries out or undoes a step, once more after each pause as long as that fails, and writes
+    /// to the disk what it changed.
+    fn tried(
+        &self,
+        index: u32,
+        pauses: &[Duration],
+        undo: &Undo,
+        mut attempt: impl FnMut() -> std::result::Result<Undone, StepFailure>,
+    ) -> std::result::Result<Undone, StepFailure> {
+        let mut result = attempt();
+        for pause in pauses {
+            match &result {
+                Err(failed) if !failed.stopped => tracing::warn!(
+                    OPERATION_ID = %self.record.id, STEP = index + 1,
+                    "{}; trying again", failed.failure.message
+                ),
+                _ => break,
+            }
+            std::thread::sleep(*pause);
+            result = attempt();
+        }
+        let undone = result?;
+        if *undo != Undo::Nothing {
+            self.steps[index as usize].step.sync(&self.shared.host)?;
+        }
+        Ok(undone)
+    }
+
+    /// Undoes the last step. Says whether the daemon goes down instead.
+    pub(super) fn backward(&mut self) -> Result<bool> {
+        self.shared.only_shutdown(&mut self.cancel, &self.live);
+        let Some((index, undo)) = self.recovered.next_undo() else {
+            let cancelled = self
+                .record
+                .failure
+                .as_ref()
+                .is_some_and(|f| f.code == Code::Cancelled);
+            let event = if cancelled {
+                Event::UndoneCancelled
+            } else {
+                Event::Undone
+            };
+            return self.enter(event).map(|()| false);
+        };
+        let step = self.steps[index as usize].step.clone();
+        self.show_step(index, &step.describe().summary);
+        let progress = Told::new(self, index);
+        let result = self.tried(index, &PAUSES, &undo, || {
+            step.undo(&self.context(&progress), &undo)
+        });
+        match result {
+            Ok(undone) => {
+                let mut change = Change::default();
+                match Ownership::of_left(&step, &undo, &undone) {
+                    Ownership::Same => self.give_back(&mut change, index)?,
+                    left => self.own(&mut change, index, left)?,
+                }
+                change.drop_earlier(&self.record.id, index);
+                let kept = undone.into_kept();
+                self.keep(&kept);
+                let kept = (!kept.is_empty()).then(|| kept.join("; "));
+                self.journal_in(change, vec![Record::Undone { step: index, kept }])?;
+                self.show_progress(index, 0.0);
+                Ok(false)
+            }
+            Err(failed) if failed.stopped && self.cancel.requested() == Some(Stop::Shutdown) => {
+                Ok(true)
+            }
+            Err(failed) => {
+                let mut failure = Failure::new(
+                    Code::NotUndone,
+                    format!("cannot undo step {}: {}", index + 1, failed.failure.message),
+                );
+                failure.causes = failed.failure.causes;
+                failure
+                    .causes
+                    .extend(self.record.failure.iter().map(|first| {
+                        format!(
+                            "it was being undone because: {}: {}",
+                            first.code, first.message
+                        )
+                    }));
+                self.fail_owning(index, &undo, failure, Event::UndoFailed)
+                    .map(|()| false)
+            }
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! Changes that become durable together, and the keys of the values.
+
+use nixctl_proto::OperationId;
+use serde::Serialize;
+
+use super::super::record::{Earlier, Entry, Judgement, OperationRecord, Owned};
+use super::super::step::PlannedStep;
+use super::StoreError;
+use super::codec::encode;
+
+/// Key of the number of the schema.
+pub(super) const SCHEMA_KEY: &[u8] = b"m/schema";
+/// Key of the last judgement.
+pub(super) const JUDGEMENT_KEY: &[u8] = b"m/health";
+
+/// Changes that become durable together.
+#[derive(Debug, Default)]
+pub struct Change {
+    pub(super) batch: sled::Batch,
+}
+
+impl Change {
+    /// Stores an operation.
+    pub fn operation(&mut self, record: &OperationRecord) -> Result<(), StoreError> {
+        self.put(operation_key(&record.id), record)
+    }
+
+    /// Stores a planned step.
+    pub fn step(
+        &mut self,
+        id: &OperationId,
+        step: u32,
+        planned: &PlannedStep,
+    ) -> Result<(), StoreError> {
+        self.put(numbered("s/", id, step), planned)
+    }
+
+    /// Adds a journal record.
+    pub fn entry(
+        &mut self,
+        id: &OperationId,
+        sequence: u32,
+        entry: &Entry,
+    ) -> Result<(), StoreError> {
+        self.put(numbered("j/", id, sequence), entry)
+    }
+
+    /// Owns a resource.
+    pub fn own(&mut self, owned: &Owned) -> Result<(), StoreError> {
+        self.put(owned_key(&owned.resource.describe().id), owned)
+    }
+
+    /// Owns a resource no more.
+    pub fn disown(&mut self, resource: &crate::resource::Resource) {
+        self.batch.remove(owned_key(&resource.describe().id));
+    }
+
+    /// Remembers which operation a user's request id became.
+    pub fn request_id(&mut self, uid: u32, text: &str, id: &OperationId) -> Result<(), StoreError> {
+        self.put(request_key(uid, text), id)
+    }
+
+    /// Remembers what was owned before a step.
+    pub fn earlier(
+        &mut self,
+        id: &OperationId,
+        step: u32,
+        earlier: &Earlier,
+    ) -> Result<(), StoreError> {
+        self.put(numbered("e/", id, step), earlier)
+    }
+
+    /// Forgets what was owned before a step: it is owned again.
+    pub fn drop_earlier(&mut self, id: &OperationId, step: u32) {
+        self.batch.remove(numbered("e/", id, step));
+    }
+
+    /// Remembers that the daemon was asked to go down while an operation was at work.
+    pub fn paused(&mut self, id: &OperationId) -> Result<(), StoreError> {
+        self.put(paused_key(id), &())
+    }
+
+    /// Forgets that again.
+    pub fn drop_paused(&mut self, id: &OperationId) {
+        self.batch.remove(paused_key(id));
+    }
+
+    /// Remembers how the machine was judged.
+    pub fn judgement(&mut self, judgement: &Judgement) -> Result<(), StoreError> {
+        self.put(JUDGEMENT_KEY.to_vec(), judgement)
+    }
+
+    fn put<T: Serialize>(&mut self, key: Vec<u8>, value: &T) -> Result<(), StoreError> {
+        let bytes = encode(&key, value)?;
+        self.batch.insert(key, bytes);
+        Ok(())
+    }
+}
+
+pub(super) fn operation_key(id: &OperationId) -> Vec<u8> {
+    format!("o/{id}").into_bytes()
+}
+
+pub(super) fn owned_key(resource: &str) -> Vec<u8> {
+    format!("w/{resource}").into_bytes()
+}
+
+/// Key of a user's request id.
+pub(in super::super) fn request_key(uid: u32, text: &str) -> Vec<u8> {
+    format!("r/{uid}/{text}").into_bytes()
+}
+
+pub(super) fn paused_key(id: &OperationId) -> Vec<u8> {
+    format!("d/{id}").into_bytes()
+}
+
+pub(super) fn numbered(prefix: &str, id: &OperationId, number: u32) -> Vec<u8> {
+    let mut key = format!("{prefix}{id}/").into_bytes();
+    key.extend_from_slice(&number.to_be_bytes());
+    key
+}
