@@ -26,7 +26,9 @@ pub fn work(shared: &Arc<Shared>) {
                 if carry_out(shared, record) == Outcome::Paused {
                     break;
                 }
-                look(shared);
+                if !shared.is_judged() {
+                    look(shared);
+                }
                 shared.forget_old();
                 shared.store.keep_reserve();
             }

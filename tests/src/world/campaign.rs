@@ -92,6 +92,10 @@ pub fn campaign(victim: Victim, how: Disturbance) -> Result<()> {
             break;
         }
     }
+    for one in &failed {
+        let first = one.lines().take(2).collect::<Vec<_>>().join(" ");
+        progress::fail(&format!("{name}: {first}"));
+    }
     verdict(&name, &failed)
 }
 
@@ -99,10 +103,6 @@ pub fn campaign(victim: Victim, how: Disturbance) -> Result<()> {
 fn verdict(name: &str, failed: &[String]) -> Result<()> {
     if failed.is_empty() {
         return Ok(());
-    }
-    for one in failed {
-        let first = one.lines().take(2).collect::<Vec<_>>().join(" ");
-        progress::fail(&format!("{name}: {first}"));
     }
     Err(Error::new(format!("pass {name}"), failed.join("\n")))
 }

@@ -37,12 +37,14 @@ pub const SETTINGS: &str = "[install]\n\
     release_server = \"http://127.0.0.1:8080\"\n";
 /// nixctl's own state and log, which it keeps when Nix goes.
 pub const OWN_STATE: [&str; 1] = ["/var/lib/nixctl"];
-/// What a build leaves in Nix's own folders, and no two builds leave the same.
-pub const NIX_TRACES: [&str; 4] = [
+/// What a build leaves in Nix's own folders, and no two builds leave the same. The pool has an empty
+/// file for each build user that was ever used, which two builds at a time make two of, or one.
+pub const NIX_TRACES: [&str; 5] = [
     "/nix/var/log",
     "/nix/var/nix/gcroots/auto",
     "/nix/var/nix/temproots",
     "/nix/var/nix/gc.lock",
+    "/nix/var/nix/userpool",
 ];
 /// How often an operation is asked for.
 const TICK: Duration = Duration::from_millis(50);

@@ -1,5 +1,7 @@
 //! How the machine's Nix is: looked at when nothing is at work, remembered across restarts.
 
+use std::sync::atomic::Ordering;
+
 use nixctl_proto::status::Health;
 
 use super::super::Change;
@@ -19,6 +21,11 @@ impl Shared {
             _ => None,
         });
         version.unwrap_or_default()
+    }
+
+    /// Whether nothing was changed since what is owned was looked at.
+    pub(in super::super) fn is_judged(&self) -> bool {
+        self.is_judged.load(Ordering::SeqCst)
     }
 
     /// Probes everything owned and judges from it. Ends without a judgement when `is_over`.
@@ -43,6 +50,7 @@ impl Shared {
         }
         let (health, reason) = judged(&owned, &wrong);
         *lock(&self.judgement) = (health, reason.clone());
+        self.is_judged.store(true, Ordering::SeqCst);
         self.tell(Change::Status);
         let time = self.host.clock.now();
         if let Err(error) = self.remember(Judgement {

@@ -93,6 +93,7 @@ impl Engine {
             current: Mutex::default(),
             ended: Condvar::new(),
             judgement: Mutex::new(judgement),
+            is_judged: AtomicBool::new(false),
             submitting: Mutex::default(),
             changes: broadcast::channel(64).0,
             wake: (Mutex::new(false), Condvar::new()),

@@ -31,6 +31,8 @@ pub(in super::super) struct Shared {
     pub(super) current: Mutex<Option<(OperationId, Cancel)>>,
     pub(super) ended: Condvar,
     pub(super) judgement: Mutex<(Health, String)>,
+    /// Whether the judgement is newer than what the last operation changed.
+    pub(super) is_judged: AtomicBool,
     pub(super) submitting: Mutex<()>,
     pub(super) changes: broadcast::Sender<Change>,
     pub(super) wake: (Mutex<bool>, Condvar),
@@ -93,6 +95,7 @@ impl Shared {
             }
         };
         *lock(&self.current) = Some((id.clone(), cancel.clone()));
+        self.is_judged.store(false, Ordering::SeqCst);
         if self.is_going_down() {
             cancel.request(Stop::Shutdown);
         }

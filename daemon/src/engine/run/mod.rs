@@ -130,7 +130,7 @@ impl<'a> Run<'a> {
                 State::Waiting => self.enter(Event::Resume).map(|()| false)?,
                 State::Running => self.forward()?,
                 State::Soaking => self.enter(Event::StepsDone).map(|()| false)?,
-                State::Committing => self.enter(Event::Committed).map(|()| false)?,
+                State::Committing => self.commit().map(|()| false)?,
                 State::Reverting => self.backward()?,
                 State::Succeeded
                 | State::Reverted
@@ -151,6 +151,13 @@ impl<'a> Run<'a> {
             self.journal(Vec::new())?;
         }
         Ok(Outcome::Paused)
+    }
+
+    /// Ends a success. Whoever sees it can ask at once how the machine is, so that is looked at first.
+    fn commit(&mut self) -> Result<()> {
+        self.say("looking at the result");
+        self.shared.look_at_owned(&|| false);
+        self.enter(Event::Committed)
     }
 
     /// Puts an operation whose work panicked on the way back, or to attention.

@@ -75,11 +75,8 @@ fn a_new_daemon_knows_what_the_last_one_saw() {
     assert!(engine.status().health_reason.contains("nothing here"));
     let id = engine.submit(install(), RequestOptions::default(), 0);
     end_of(&engine, &id.unwrap());
-    let begin = Instant::now();
-    while !engine.status().health_reason.contains("no Nix") {
-        assert!(begin.elapsed() < Duration::from_secs(5));
-        std::thread::sleep(Duration::from_millis(2));
-    }
+    // Whoever sees the end of a success knows how the machine is.
+    assert!(engine.status().health_reason.contains("no Nix"));
     assert_eq!(engine.status().health, Health::Unknown);
     stop(engine);
     let store = reopen(&fixture);
