@@ -8,6 +8,12 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, ValueHint};
 use nixctl_proto::OperationId;
 
+mod system;
+
+pub use system::{
+    Confirm, Diff, Picture, PlanRollback, PlanSwitch, Rollback, RollbackWhat, Switch, SwitchWhat,
+};
+
 /// Installs Nix on this machine, says how it is, and takes it off again.
 #[derive(Debug, Parser)]
 #[command(name = "nixctl", version, arg_required_else_help = true)]
@@ -84,8 +90,18 @@ pub enum Verb {
     /// Take off exactly what install put there
     Uninstall(Uninstall),
     /// Show what an operation would do; nothing is done
-    #[command(subcommand)]
-    Plan(Plan),
+    #[command(subcommand_negates_reqs = true)]
+    Plan(PlanWhat),
+    /// Move the system to another generation
+    Switch(Switch),
+    /// Move the system back to an earlier generation
+    Rollback(Rollback),
+    /// Say that a switch which waits for it is right
+    Confirm(Confirm),
+    /// List the generations of the system
+    Generations,
+    /// Compare the packages of two generations
+    Diff(Diff),
     /// Show how this machine's Nix is
     Status,
     /// List the newest operations
@@ -190,12 +206,76 @@ pub struct Uninstall {
 }
 
 /// `nixctl plan`
+#[derive(Debug, Args)]
+pub struct PlanWhat {
+    /// The operation.
+    #[command(subcommand)]
+    pub kind: Option<Plan>,
+    /// An abstract instance instead.
+    #[command(flatten)]
+    pub order: PlanOrder,
+}
+
+/// `nixctl plan --instance`
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Disk planner")]
+pub struct PlanOrder {
+    /// Plan the steps of this instance, a JSON file; - for standard input
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, required = true)]
+    pub instance: Option<PathBuf>,
+    /// One step or several; auto takes one when it fits in the budget
+    #[arg(
+        long,
+        value_name = "STRATEGY",
+        default_value = "auto",
+        requires = "instance"
+    )]
+    pub strategy: Strategy,
+    /// Take fewer, larger steps as long as they fit in the budget
+    #[arg(long, requires = "instance")]
+    pub fill_budget: bool,
+    /// Draw the disk use of each step into this file
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, requires = "instance")]
+    pub svg: Option<PathBuf>,
+    /// Check the claims of this plan, a JSON file, instead of making one
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    #[arg(requires = "instance", conflicts_with_all = ["strategy", "fill_budget"])]
+    pub check: Option<PathBuf>,
+}
+
+/// How to go from one state to the next.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum Strategy {
+    /// One step when that fits in the budget, else several.
+    #[default]
+    Auto,
+    /// One step.
+    Atomic,
+    /// Several steps.
+    Stepwise,
+}
+
+impl From<Strategy> for nixctl_proto::request::Strategy {
+    fn from(strategy: Strategy) -> Self {
+        match strategy {
+            Strategy::Auto => Self::Auto,
+            Strategy::Atomic => Self::Atomic,
+            Strategy::Stepwise => Self::Stepwise,
+        }
+    }
+}
+
+/// What `nixctl plan` plans
 #[derive(Debug, Subcommand)]
 pub enum Plan {
     /// What `nixctl install` would do
     Install(InstallWhat),
     /// What `nixctl uninstall` would do
     Uninstall(UninstallWhat),
+    /// What `nixctl switch` would do
+    Switch(PlanSwitch),
+    /// What `nixctl rollback` would do
+    Rollback(PlanRollback),
 }
 
 /// `nixctl operations`
@@ -318,76 +398,4 @@ fn sha256(text: &str) -> Result<String, String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use clap::CommandFactory;
-
-    use super::*;
-
-    fn parse(line: &str) -> Result<Cli, clap::Error> {
-        Cli::try_parse_from(line.split_whitespace())
-    }
-
-    #[test]
-    fn the_definition_holds_together() {
-        Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn what_is_accepted() {
-        for line in [
-            "nixctl install --version 2.26.3 --yes --json",
-            "nixctl --private --root /image install --source ./nix.tar.xz --yes",
-            "nixctl install --adopt --dry-run",
-            "nixctl install -y --no-wait --reason because",
-            "nixctl install -y --timeout 5",
-            "nixctl uninstall --keep-store --yes",
-            "nixctl plan install --version 2.26.3 --json",
-            "nixctl plan uninstall --keep-store",
-            "nixctl status --json --socket /run/x",
-            "nixctl operations --limit 0",
-            "nixctl show 0123456789abcdef",
-            "nixctl watch",
-            "nixctl watch /org/nixctl1/operation/0123456789abcdef --timeout 1",
-            "nixctl cancel 0123456789abcdef",
-            "nixctl retry 0123456789abcdef --no-wait",
-            "nixctl explain",
-            "nixctl explain NIX1001 --color never",
-            "nixctl config",
-            "nixctl config get install.version",
-            "nixctl config set install.version 2.26.3",
-            "nixctl daemon",
-            "nixctl daemon run -v",
-            "nixctl completions fish",
-            "nixctl man /tmp",
-        ] {
-            assert!(parse(line).is_ok(), "{line}: {}", parse(line).unwrap_err());
-        }
-    }
-
-    #[test]
-    fn what_is_refused() {
-        for line in [
-            "nixctl",
-            "nixctl install --version 1 --source x",
-            "nixctl install --sha256 abc",
-            "nixctl install --timeout x",
-            "nixctl install --no-wait --timeout 5",
-            "nixctl plan",
-            "nixctl show",
-            "nixctl show ../../etc",
-            "nixctl status --private --socket /run/x",
-            "nixctl status -v -q",
-            "nixctl upgrade",
-            "nixctl check",
-        ] {
-            let error = parse(line).expect_err(line);
-            assert_eq!(error.exit_code(), 2, "{line}");
-        }
-    }
-
-    #[test]
-    fn a_checksum_is_lower_case() {
-        assert_eq!(sha256(&"A".repeat(64)), Ok("a".repeat(64)));
-        assert!(sha256(&"é".repeat(32)).is_err());
-    }
-}
+mod tests;

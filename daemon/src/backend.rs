@@ -4,12 +4,13 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use nixctl_planner::closure::StorePath;
 use nixctl_proto::operation::JournalLine;
-use nixctl_proto::plan::Plan;
+use nixctl_proto::plan::{DiffEntry, Plan};
 use nixctl_proto::request::{InstallRequest, OperationRequest, RequestOptions};
 use nixctl_proto::settings::{self, SettingView, SettingsError};
 use nixctl_proto::status::Status;
-use nixctl_proto::{Code, Failure, OperationId, OperationView};
+use nixctl_proto::{Code, Failure, Generation, OperationId, OperationView};
 use tokio::runtime::Handle;
 use tokio::sync::{broadcast, watch};
 
@@ -25,6 +26,7 @@ use crate::payload::worker::ChildWorker;
 use crate::payload::{STATE_DIR, Source};
 use crate::resource::error::fs_code;
 use crate::serve::Backend;
+use crate::switch::{carry, difference, generations};
 
 /// Longest wait for a step boundary when the daemon goes down.
 const STOP_DEADLINE: Duration = Duration::from_secs(75);
@@ -39,7 +41,7 @@ const PRIVATE_PATIENCE: Duration = Duration::from_secs(3);
 pub struct Local {
     engine: Engine,
     keeper: Mutex<Option<Keeper>>,
-    fs: Fs,
+    host: Host,
     root: PathBuf,
     views: Mutex<Vec<SettingView>>,
 }
@@ -65,7 +67,7 @@ impl Local {
         let (settings, views) = settings::load(&root).map_err(|error| bad_settings(&error))?;
         let keeps_daemon = !options.private && !host.is_image() && !host.services.is_running();
         let worker = ChildWorker::new(&host.fs);
-        let fs = host.fs.clone();
+        let machine = host.clone();
         let state_dir = options
             .state_dir
             .clone()
@@ -81,12 +83,13 @@ impl Local {
                 PATIENCE
             },
             worker: Box::new(worker),
+            switch: Box::new(carry::Machine),
         })?;
         let keeper = keeps_daemon.then(|| Keeper::start(&engine));
         Ok(Arc::new(Local {
             keeper: Mutex::new(keeper),
             engine,
-            fs,
+            host: machine,
             root,
             views: Mutex::new(views),
         }))
@@ -110,6 +113,7 @@ impl Local {
         let cannot = |error: FsError| Failure::from_error(fs_code(&error.source), &error);
         let path = Path::new(settings::OWN_FILE);
         let old = self
+            .host
             .fs
             .read(path, settings::MAX_FILE_BYTES)
             .map_err(cannot)?
@@ -127,12 +131,18 @@ impl Local {
             .into_iter()
             .rev()
         {
-            if !self.fs.is_dir(folder) {
-                self.fs.create_dir(folder, 0o755).map_err(cannot)?;
+            if !self.host.fs.is_dir(folder) {
+                self.host.fs.create_dir(folder, 0o755).map_err(cannot)?;
             }
         }
-        let there = self.fs.meta(path).map_err(cannot)?.map(|meta| meta.mode);
-        self.fs
+        let there = self
+            .host
+            .fs
+            .meta(path)
+            .map_err(cannot)?
+            .map(|meta| meta.mode);
+        self.host
+            .fs
             .write(
                 path,
                 new.as_bytes(),
@@ -158,7 +168,16 @@ impl Backend for Local {
     }
 
     fn status(&self) -> Status {
-        self.engine.status()
+        let mut status = self.engine.status();
+        // What cannot be read is not shown; that it cannot is no reason to have no status.
+        if let Ok(all) = generations::list(&self.host.fs) {
+            status.current_generation = generations::current(&all);
+        }
+        if status.target_generation == 0 {
+            status.target_generation = status.current_generation;
+        }
+        status.reboot_needed |= generations::needs_reboot(&self.host.fs).unwrap_or(false);
+        status
     }
 
     fn list(&self, limit: u32) -> Vec<OperationView> {
@@ -191,6 +210,27 @@ impl Backend for Local {
 
     fn retry(&self, id: &OperationId, uid: u32) -> Result<OperationId, Failure> {
         self.engine.retry(id, uid)
+    }
+
+    fn confirm(&self, id: &OperationId) -> Result<(), Failure> {
+        self.engine.confirm(id)
+    }
+
+    fn generations(&self) -> Result<Vec<Generation>, Failure> {
+        let mut all = generations::list(&self.host.fs)
+            .map_err(|error| Failure::from_error(fs_code(&error.source), &error))?;
+        let proven = self.engine.proven();
+        for generation in &mut all {
+            generation.proven = proven.contains(&generation.path);
+        }
+        Ok(all)
+    }
+
+    fn diff(&self, from: &str, to: &str) -> Result<Vec<DiffEntry>, Failure> {
+        let path = |text: &str| {
+            StorePath::new(text).map_err(|error| Failure::from_error(Code::InvalidArgument, &error))
+        };
+        difference::between(&self.host, &path(from)?, &path(to)?).map_err(|error| error.failure())
     }
 
     fn settings(&self) -> Vec<SettingView> {

@@ -135,6 +135,12 @@ catalogue! {
     AlreadyInstalled = 1018, Refused, "nixctl already owns another version of Nix on this machine",
         help "see `nixctl status`; change the version with `nixctl upgrade`",
         "An install never replaces a Nix that nixctl installed before. Installing the same version again only checks and completes it.";
+    BadTarget = 1019, Refused, "the target is no generation of a system",
+        help "name a store path that holds etc/, such as the result of building config.system.build.toplevel",
+        "A switch goes to a store path in the shape of a NixOS system: etc/, etc/systemd/system/, sw/, and mostly activate and bin/switch-to-configuration. What was named is no store path, is nowhere to be found, or does not have that shape.";
+    NoServiceManager = 1020, Refused, "the service manager does not answer",
+        help "see whether the system bus runs: `systemctl status dbus.socket`",
+        "Units are started and stopped by systemd over the system bus. Without the bus root is still served over the socket and may look, but nothing that needs units is begun.";
 
     ChecksumMismatch = 2001, Failed, "the download is not what its checksum says",
         help "run the command again; when it fails again, the mirror or a proxy alters the file",
@@ -172,6 +178,21 @@ catalogue! {
     WorkerLost = 2012, Failed, "the worker process ended unexpectedly",
         help "see the log of nixctld; `nixctl retry OP` tries again",
         "Downloads and unpacking run in a child of the daemon. It was killed, for want of memory perhaps.";
+    CannotFetch = 2013, Failed, "store paths could not be fetched",
+        help "see which cache or path is named above; `nixctl retry OP` tries again",
+        "A binary cache did not answer, does not have the path, or its signature is by no key in trusted-public-keys. While only the network is missing, the switch waits and goes on by itself.";
+    Incomplete = 2014, Failed, "a part of a generation is missing from the store",
+        help "look for damage with `nixctl check`, then `nixctl retry OP`",
+        "Nothing becomes the default, and no hybrid generation is composed, unless every store path of its closure is there.";
+    UnitFailed = 2015, Failed, "a unit failed while the running system was changed",
+        help "see the unit's log above and `systemctl status`",
+        "After stopping, reloading, restarting and starting, each unit that failed is named with the end of its log. Unless the settings say otherwise the switch goes back.";
+    NotHealthy = 2016, Failed, "the new generation runs but is not healthy",
+        help "see which unit or probe is named above and [[switch.probes]] in the settings",
+        "Before a generation becomes the default its units must stay up for the time of [switch] soak_seconds, without restarting by themselves, and every probe must succeed.";
+    NotConfirmed = 2017, Failed, "nobody confirmed the new generation in time",
+        help "run `nixctl confirm` over a new connection within the time given with --confirm-within",
+        "With --confirm-within the machine goes back by itself unless somebody who can still reach it says that all is well.";
 
     NotAuthorized = 3001, NotAuthorized, "you may not do this",
         help "run it as root, ask to be put into the group nixctl, or authenticate as an administrator",
@@ -212,6 +233,9 @@ catalogue! {
     WaitTimedOut = 3013, TimedOut, "gave up waiting; the operation goes on",
         help "follow it with `nixctl watch OP`",
         "The time given with --timeout passed before the operation ended.";
+    NotConfirmable = 3014, Refused, "the operation cannot be confirmed",
+        help "see what it waits for with `nixctl show OP`",
+        "Only a switch that was asked to wait for a confirmation takes one, and only over another connection than the one that asked for it: that the old connection still works says nothing about the network of the new generation.";
 
     Internal = 9001, Failed, "internal error: nixctl met a case it should have handled",
         help "run `nixctl show OP` and report what it prints",

@@ -10,7 +10,7 @@ pub mod values;
 
 use std::collections::HashMap;
 
-use zbus::zvariant::{OwnedObjectPath, OwnedValue, Value};
+use zbus::zvariant::{ObjectPath, OwnedObjectPath, OwnedValue, Value};
 
 /// A dictionary as D-Bus methods return it.
 pub type Dictionary = HashMap<String, OwnedValue>;
@@ -33,11 +33,29 @@ pub trait Manager {
     #[zbus(allow_interactive_auth)]
     fn uninstall(&self, options: Options<'_>) -> zbus::Result<OwnedObjectPath>;
 
+    /// Moves the system to another generation; returns the operation.
+    #[zbus(allow_interactive_auth)]
+    fn switch(&self, toplevel: &str, options: Options<'_>) -> zbus::Result<OwnedObjectPath>;
+
+    /// Moves the system back, 0: to where it was before the last switch; returns the operation.
+    #[zbus(allow_interactive_auth)]
+    fn rollback(&self, generation: u64, options: Options<'_>) -> zbus::Result<OwnedObjectPath>;
+
+    /// Says that the switch which waits for it is right.
+    #[zbus(allow_interactive_auth)]
+    fn confirm(&self, operation: &ObjectPath<'_>) -> zbus::Result<()>;
+
     /// What an operation would do, as the JSON of [`crate::plan::Plan`]; nothing is done.
     fn plan(&self, kind: &str, argument: &str, options: Options<'_>) -> zbus::Result<String>;
 
     /// The newest operations, newest first, at most `limit` (0: all).
     fn list_operations(&self, limit: u32) -> zbus::Result<Vec<OwnedObjectPath>>;
+
+    /// The generations of the system, newest first, see [`values::generation`].
+    fn list_generations(&self) -> zbus::Result<Vec<Dictionary>>;
+
+    /// How the packages of two closures differ, see [`values::difference`].
+    fn diff(&self, from: &str, to: &str) -> zbus::Result<Vec<Dictionary>>;
 
     /// Effective settings: `key`, `value` and `file` of each.
     fn settings(&self) -> zbus::Result<Vec<Dictionary>>;

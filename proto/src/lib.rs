@@ -11,6 +11,7 @@ pub mod code;
 pub mod dbus;
 pub mod failure;
 pub mod frame;
+pub mod generation;
 pub mod operation;
 pub mod plan;
 pub mod request;
@@ -19,6 +20,7 @@ pub mod status;
 
 pub use code::{Code, Exit};
 pub use failure::Failure;
+pub use generation::Generation;
 pub use operation::{OperationId, OperationKind, OperationState, OperationView};
 
 /// Well-known name of the daemon on the system bus.

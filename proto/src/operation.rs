@@ -98,6 +98,10 @@ pub enum OperationKind {
     SelfInstall,
     /// Takes the daemon itself off.
     SelfUninstall,
+    /// Moves the system to another generation.
+    Switch,
+    /// Moves the system back to an earlier generation.
+    Rollback,
 }
 
 impl OperationKind {
@@ -108,6 +112,8 @@ impl OperationKind {
             OperationKind::Uninstall => "uninstall",
             OperationKind::SelfInstall => "self-install",
             OperationKind::SelfUninstall => "self-uninstall",
+            OperationKind::Switch => "switch",
+            OperationKind::Rollback => "rollback",
         }
     }
 }
@@ -285,7 +291,8 @@ pub struct JournalLine {
     pub sequence: u32,
     /// When it was written, milliseconds since 1970.
     pub time: u64,
-    /// Record kind: planned, started, done, failed, undone, state, planning, paused.
+    /// Record kind: planned, started, done, failed, undone, state, planning, paused, waiting,
+    /// rebooted, superseded.
     pub record: String,
     /// Step number from 1, where the record is about a step.
     pub step: Option<u32>,

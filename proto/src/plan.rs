@@ -1,5 +1,7 @@
 //! A plan as clients see it: what would be done, to what, why, and what it needs.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::failure::Failure;
@@ -45,6 +47,95 @@ pub struct PlanCheck {
     pub failure: Option<Failure>,
 }
 
+/// What a switch would do with the units that run.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnitsView {
+    /// Stopped, and started again later when they are in `start`, too.
+    pub stop: Vec<String>,
+    /// Told to read their configuration again.
+    pub reload: Vec<String>,
+    /// Restarted.
+    pub restart: Vec<String>,
+    /// Started.
+    pub start: Vec<String>,
+    /// Changed, but left as they run because they ask for it.
+    pub skip: Vec<String>,
+}
+
+/// The disk during a switch, in bytes of store contents.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SpaceView {
+    /// `atomic` or `stepwise`.
+    pub strategy: String,
+    /// Most bytes at any moment.
+    pub peak: u64,
+    /// No order of the steps has a lower peak than this.
+    pub lower_bound: u64,
+    /// Whether the peak was proven to be the lowest one.
+    pub optimal: bool,
+    /// Most bytes that may be used; `None` when nothing limits them.
+    pub budget: Option<u64>,
+    /// Bytes free on the store's file system now.
+    pub free: u64,
+    /// Peak of doing everything at once.
+    pub atomic_peak: u64,
+    /// Bytes of the generation that is left.
+    pub old: u64,
+    /// Bytes of the generation that is switched to.
+    pub new: u64,
+}
+
+/// One step of the disk plan.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SwitchStepView {
+    /// Components that change.
+    pub flip: Vec<String>,
+    /// Store paths that are fetched.
+    pub add: Vec<String>,
+    /// Bytes on the disk once they are there.
+    pub bytes_before_release: u64,
+    /// Store paths that go afterwards.
+    pub release: Vec<String>,
+    /// Bytes on the disk after the step.
+    pub bytes_after: u64,
+}
+
+/// How a package differs between two generations.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiffEntry {
+    /// Name of the package.
+    pub name: String,
+    /// Its versions before; empty: it is new.
+    pub old: Vec<String>,
+    /// Its versions afterwards; empty: it goes.
+    pub new: Vec<String>,
+    /// Bytes it takes more (or less).
+    pub bytes: i64,
+}
+
+/// What is particular about the plan of a switch.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SwitchView {
+    /// Store path of the generation that is left.
+    pub from: String,
+    /// Store path of the generation that is switched to.
+    pub to: String,
+    /// What happens to units, compared with what runs now.
+    pub units: UnitsView,
+    /// Why: unit and reason.
+    pub reasons: BTreeMap<String, String>,
+    /// The disk.
+    pub space: SpaceView,
+    /// The steps, in their order.
+    pub steps: Vec<SwitchStepView>,
+    /// Components that cannot be changed alone and wait for the last step: name and reason.
+    pub deferred: BTreeMap<String, String>,
+    /// How the packages differ.
+    pub diff: Vec<DiffEntry>,
+    /// Why only a reboot makes the change whole; empty when none is needed.
+    pub reboot: Vec<String>,
+}
+
 /// A plan: everything that would be done, nothing done yet.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
@@ -62,6 +153,9 @@ pub struct Plan {
     pub inodes_needed: u64,
     /// What the user should know, such as the sandbox choice and its reason.
     pub notes: Vec<String>,
+    /// What a switch would do; `None` for other kinds.
+    #[serde(default)]
+    pub switch: Option<Box<SwitchView>>,
 }
 
 impl Plan {

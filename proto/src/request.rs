@@ -3,8 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use crate::failure::Failure;
+use crate::generation::Generation;
 use crate::operation::{JournalLine, OperationId, OperationKind, OperationView};
-use crate::plan::Plan;
+use crate::plan::{DiffEntry, Plan};
 use crate::settings::SettingView;
 use crate::status::Status;
 
@@ -39,6 +40,72 @@ pub struct SelfInstallRequest {
     pub daemon: String,
 }
 
+/// How the disk space of a switch is gained.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Strategy {
+    /// At once where both generations fit beside the reserve, else step by step.
+    #[default]
+    Auto,
+    /// At once, or not at all.
+    Atomic,
+    /// Step by step, also where it would fit at once.
+    Stepwise,
+}
+
+impl std::str::FromStr for Strategy {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let known = Strategy::ALL
+            .into_iter()
+            .find(|known| known.as_str() == text);
+        known.ok_or("the strategies are auto, atomic and stepwise")
+    }
+}
+
+impl Strategy {
+    /// Every strategy.
+    pub const ALL: [Self; 3] = [Strategy::Auto, Strategy::Atomic, Strategy::Stepwise];
+
+    /// The word used on D-Bus and the command line.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Strategy::Auto => "auto",
+            Strategy::Atomic => "atomic",
+            Strategy::Stepwise => "stepwise",
+        }
+    }
+}
+
+/// Asks for the system to be moved to another generation.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SwitchRequest {
+    /// Store path of the toplevel.
+    pub toplevel: String,
+    /// Store to copy from: an `http`, `https`, `file`, `ssh`, `ssh-ng` or `s3` URL, or the absolute
+    /// path of a folder with a binary cache; `None`: Nix's own substituters. Nix checks the
+    /// signatures of what comes from there as always.
+    pub from: Option<String>,
+    /// How the space is gained.
+    pub strategy: Strategy,
+    /// Most bytes the store may take while switching; `None`: what the disk has, but for the reserve.
+    pub budget: Option<u64>,
+    /// Old generations may be dropped to gain space.
+    pub drop_old: bool,
+    /// Seconds for which the result is watched before it counts; `None`: as the settings say.
+    pub soak: Option<u64>,
+    /// Seconds within which somebody must confirm over a new connection.
+    pub confirm_within: Option<u64>,
+}
+
+/// Asks for an earlier generation.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RollbackRequest {
+    /// Number of the generation; `None`: the recorded one before the last switch.
+    pub to: Option<u64>,
+}
+
 /// A change of the machine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -51,6 +118,10 @@ pub enum OperationRequest {
     SelfInstall(SelfInstallRequest),
     /// Takes the daemon itself off.
     SelfUninstall,
+    /// See [`SwitchRequest`].
+    Switch(SwitchRequest),
+    /// See [`RollbackRequest`].
+    Rollback(RollbackRequest),
 }
 
 impl OperationRequest {
@@ -61,6 +132,8 @@ impl OperationRequest {
             OperationRequest::Uninstall(_) => OperationKind::Uninstall,
             OperationRequest::SelfInstall(_) => OperationKind::SelfInstall,
             OperationRequest::SelfUninstall => OperationKind::SelfUninstall,
+            OperationRequest::Switch(_) => OperationKind::Switch,
+            OperationRequest::Rollback(_) => OperationKind::Rollback,
         }
     }
 }
@@ -110,6 +183,17 @@ pub enum Request {
         /// New value in TOML's spelling.
         value: String,
     },
+    /// The switch that waits for it is right: over another connection than the one that asked for it.
+    Confirm(OperationId),
+    /// The generations of the system.
+    Generations,
+    /// How the packages of two store paths' closures differ.
+    Diff {
+        /// Store path of the one.
+        from: String,
+        /// Store path of the other.
+        to: String,
+    },
 }
 
 /// An answer on the socket.
@@ -133,4 +217,8 @@ pub enum Reply {
     Done,
     /// The request was refused.
     Refused(Failure),
+    /// To [`Request::Generations`], the newest first.
+    Generations(Vec<Generation>),
+    /// To [`Request::Diff`], by name.
+    Diff(Vec<DiffEntry>),
 }

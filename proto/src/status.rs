@@ -47,4 +47,13 @@ pub struct Status {
     pub active: Option<OperationView>,
     /// How many operations wait behind it.
     pub queued: u32,
+    /// Number of the generation that runs; 0 when the system has none, or runs one without.
+    pub current_generation: u64,
+    /// Number of the generation that the machine goes to; the current one when it is there.
+    pub target_generation: u64,
+    /// Whether what runs differs from what is booted in a way that only a reboot can change.
+    pub reboot_needed: bool,
+    /// How far the target is reached, as `12 of 40 components, waiting: needs 83 MiB more on /nix`;
+    /// empty when the machine is there.
+    pub convergence: String,
 }

@@ -1,6 +1,7 @@
 //! A change of the machine, from the plan over the question to the end of the operation.
 
 use std::hash::{BuildHasher, Hasher};
+use std::path::Path;
 
 use nixctl_proto::plan::Plan;
 use nixctl_proto::request::{OperationRequest, RequestOptions};
@@ -8,10 +9,10 @@ use nixctl_proto::{Code, Exit, Failure, OperationId};
 use tokio::time::{Instant, sleep};
 
 use super::follow::{self, Wait};
-use super::{Context, Outcome};
+use super::{Context, Outcome, save};
 use crate::cli::Going;
 use crate::connect::{COME_BACK, Connection, TRY_EVERY, Trouble};
-use crate::render::plan;
+use crate::render::{plan, svg, switch};
 
 /// Whether it can be asked at all; said before any work is done.
 pub fn check_consent(context: &Context, going: &Going) -> Result<(), Failure> {
@@ -29,14 +30,16 @@ pub async fn run(
     connection: Connection,
     request: OperationRequest,
     going: &Going,
+    svg: Option<&Path>,
 ) -> Outcome {
     context
         .with(connection, async |context, connection| {
             if going.dry_run {
                 let plan = connection.plan(&request).await?;
+                draw(&plan, svg)?;
                 return show(context, &[plan]);
             }
-            let Some(options) = agree(context, connection, &request, going).await? else {
+            let Some(options) = agree(context, connection, &request, going, svg).await? else {
                 return Ok(declined(context));
             };
             carry_out(
@@ -99,15 +102,11 @@ pub fn options(going: &Going) -> RequestOptions {
 /// Shows plans that are carried out one after the other, or why they cannot be.
 pub fn show(context: &mut Context, plans: &[Plan]) -> Outcome {
     if context.json {
-        if let Some(plan) = plans.iter().cloned().reduce(plan::joined) {
-            context.terminal.json(&plan);
-        }
+        document(context, plans);
     } else {
         for plan in plans {
-            let style = context.terminal.out;
-            context
-                .terminal
-                .lines(plan::lines(plan, context.verbose, style));
+            let lines = lines(context, plan);
+            context.terminal.lines(lines);
         }
     }
     match plans.iter().find_map(Plan::refusal) {
@@ -118,6 +117,47 @@ pub fn show(context: &mut Context, plans: &[Plan]) -> Outcome {
         }
         None => Ok(Exit::Done),
     }
+}
+
+/// One JSON document of all plans: that of a move between generations has a form of its own.
+fn document(context: &mut Context, plans: &[Plan]) {
+    let moves = match plans {
+        [plan] => switch::Document::new(plan),
+        _ => None,
+    };
+    if let Some(document) = moves {
+        context.terminal.json(&document);
+    } else if let Some(plan) = plans.iter().cloned().reduce(plan::joined) {
+        context.terminal.json(&plan);
+    }
+}
+
+fn lines(context: &Context, plan: &Plan) -> Vec<String> {
+    let style = context.terminal.out;
+    match &plan.switch {
+        Some(view) => {
+            let look = switch::Look {
+                detailed: context.verbose,
+                width: context.terminal.width(),
+                utf8: context.terminal.utf8,
+                style,
+            };
+            switch::lines(plan, view, look)
+        }
+        None => plan::lines(plan, context.verbose, style),
+    }
+}
+
+/// Draws the disk use of a plan's steps into a file, if one is named.
+pub fn draw(plan: &Plan, svg: Option<&Path>) -> Result<(), Failure> {
+    let (Some(file), Some(view)) = (svg, &plan.switch) else {
+        return Ok(());
+    };
+    let picture = svg::draw(&switch::chart(view));
+    save::replace(file, picture.as_bytes()).map_err(|error| {
+        let message = format!("cannot write {}: {error}", file.display());
+        Failure::new(Code::FileFailed, message).with_help("name a file that can be written")
+    })
 }
 
 /// Says that the answer was no.
@@ -132,9 +172,13 @@ async fn agree(
     connection: &Connection,
     request: &OperationRequest,
     going: &Going,
+    svg: Option<&Path>,
 ) -> Result<Option<RequestOptions>, Failure> {
     let mut options = options(going);
     if going.yes {
+        if svg.is_some() {
+            draw(&connection.plan(request).await?, svg)?;
+        }
         if takes_off(request) {
             show_only(context, connection, request).await?;
         }
@@ -143,6 +187,7 @@ async fn agree(
     // What is agreed to is the plan for the machine as it is now.
     options.expected_current = Some(connection.status().await?.nix_version);
     let plan = connection.plan(request).await?;
+    draw(&plan, svg)?;
     if let Some(failure) = plan.refusal() {
         return Err(failure.clone());
     }
@@ -155,7 +200,10 @@ async fn agree(
 pub fn takes_off(request: &OperationRequest) -> bool {
     match request {
         OperationRequest::Uninstall(_) | OperationRequest::SelfUninstall => true,
-        OperationRequest::Install(_) | OperationRequest::SelfInstall(_) => false,
+        OperationRequest::Install(_)
+        | OperationRequest::SelfInstall(_)
+        | OperationRequest::Switch(_)
+        | OperationRequest::Rollback(_) => false,
     }
 }
 
@@ -292,7 +340,7 @@ mod tests {
                 quiet,
                 ..Global::default()
             });
-            let agreed = agree(&mut context, &connection, request, &going).await;
+            let agreed = agree(&mut context, &connection, request, &going, None).await;
             assert_eq!(agreed.is_err(), asks);
             assert_eq!(seen.lock().unwrap().drain(..).count(), usize::from(asks));
         }

@@ -12,7 +12,7 @@ pub async fn run(context: &mut Context, install: cli::Install) -> Outcome {
     let request = request(install.what)?;
     change::check_consent(context, &install.going)?;
     match Connection::open(&context.options).await {
-        Ok(connection) => change::run(context, connection, request, &install.going).await,
+        Ok(connection) => change::run(context, connection, request, &install.going, None).await,
         Err(failure) if failure.code != Code::Unreachable => Err(failure),
         Err(failure) if context.options.socket.is_some() => Err(failure),
         Err(_) if nix::unistd::geteuid().is_root() && has_service_manager() => {

@@ -8,18 +8,26 @@ mod cancel;
 mod change;
 mod completions;
 mod config;
+mod confirm;
 mod daemon;
+mod diff;
 mod explain;
 mod follow;
+mod generations;
 mod install;
 mod interrupt;
 mod man;
 mod nearest;
 mod operations;
 mod plan;
+mod plan_instance;
 mod retry;
+mod rollback;
+mod save;
 mod show;
 mod status;
+mod switch;
+mod toplevel;
 mod uninstall;
 mod watch;
 
@@ -73,6 +81,11 @@ async fn dispatch(context: &mut Context, verb: Verb) -> Outcome {
         Verb::Uninstall(uninstall) => uninstall::run(context, uninstall).await,
         Verb::Plan(plan) => plan::run(context, plan).await,
         Verb::Status => status::run(context).await,
+        Verb::Switch(switch) => switch::run(context, switch).await,
+        Verb::Rollback(rollback) => rollback::run(context, rollback).await,
+        Verb::Confirm(confirm) => confirm::run(context, confirm.operation).await,
+        Verb::Generations => generations::run(context).await,
+        Verb::Diff(diff) => diff::run(context, diff).await,
         Verb::Operations(operations) => operations::run(context, &operations).await,
         Verb::Show(one) => show::run(context, &one.operation).await,
         Verb::Watch(watch) => watch::run(context, watch).await,

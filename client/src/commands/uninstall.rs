@@ -23,7 +23,7 @@ pub async fn run(context: &mut Context, uninstall: cli::Uninstall) -> Outcome {
         }
         connection => connection?,
     };
-    match change::run(context, connection, request, &uninstall.going).await {
+    match change::run(context, connection, request, &uninstall.going, None).await {
         Err(failure) if failure.code == Code::NothingInstalled => {
             let text = "nothing to take off: nixctl has not installed Nix on this machine";
             if context.json {

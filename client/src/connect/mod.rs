@@ -20,11 +20,11 @@ use std::time::Duration;
 
 use nix::unistd::geteuid;
 use nixctl_proto::operation::JournalLine;
-use nixctl_proto::plan::Plan;
+use nixctl_proto::plan::{DiffEntry, Plan};
 use nixctl_proto::request::{OperationRequest, RequestOptions};
 use nixctl_proto::settings::SettingView;
 use nixctl_proto::status::Status;
-use nixctl_proto::{Code, Failure, OperationId, OperationView, SOCKET_PATH};
+use nixctl_proto::{Code, Failure, Generation, OperationId, OperationView, SOCKET_PATH};
 
 use crate::cli::Global;
 pub use watch::{Event, Watch};
@@ -225,6 +225,30 @@ impl Connection {
         match self {
             Connection::Bus(bus) => bus.configure(key, value).await,
             Connection::Socket(socket) => socket.configure(key, value).await,
+        }
+    }
+
+    /// Says that the switch which waits for it is right.
+    pub async fn confirm(&self, id: &OperationId) -> Result<(), Trouble> {
+        match self {
+            Connection::Bus(bus) => bus.confirm(id).await,
+            Connection::Socket(socket) => socket.confirm(id).await,
+        }
+    }
+
+    /// The generations of the system, newest first.
+    pub async fn generations(&self) -> Result<Vec<Generation>, Trouble> {
+        match self {
+            Connection::Bus(bus) => bus.generations().await,
+            Connection::Socket(socket) => socket.generations().await,
+        }
+    }
+
+    /// How the packages of two store paths' closures differ.
+    pub async fn diff(&self, from: &str, to: &str) -> Result<Vec<DiffEntry>, Trouble> {
+        match self {
+            Connection::Bus(bus) => bus.diff(from, to).await,
+            Connection::Socket(socket) => socket.diff(from, to).await,
         }
     }
 

@@ -3,13 +3,19 @@
 //! Each file turns one kind of thing into lines and does nothing else; only [`terminal`] writes.
 //! Text that comes from the daemon passes [`text::clean`] before it reaches a terminal.
 
+pub mod chart;
+pub mod diff;
 pub mod error;
+pub mod generations;
 pub mod operation;
+pub mod order;
 pub mod plan;
 pub mod progress;
 pub mod rate;
 pub mod status;
 pub mod style;
+pub mod svg;
+pub mod switch;
 pub mod table;
 pub mod terminal;
 pub mod text;

@@ -22,7 +22,7 @@ pub fn activity(view: &OperationView) -> String {
         },
         OperationState::Planning => "looking at the machine".to_owned(),
         OperationState::Waiting => match waiting {
-            Some(waiting) => format!("waiting for {waiting}"),
+            Some(waiting) => format!("waiting: {waiting}"),
             None => "waiting".to_owned(),
         },
         OperationState::Running if what.is_empty() => "starting".to_owned(),
@@ -30,7 +30,11 @@ pub fn activity(view: &OperationView) -> String {
         OperationState::Running => format!("step {} of {}: {what}", view.step, view.steps),
         OperationState::Reverting if what.is_empty() => "undoing".to_owned(),
         OperationState::Reverting => format!("undoing: {what}"),
-        OperationState::Soaking => "watching the result".to_owned(),
+        OperationState::Soaking => match waiting {
+            Some(waiting) => format!("waiting: {waiting}"),
+            None if what.is_empty() => "watching the result".to_owned(),
+            None => what,
+        },
         OperationState::Committing => "making it the default".to_owned(),
         OperationState::Succeeded
         | OperationState::Reverted
@@ -170,6 +174,8 @@ pub fn achievement(kind: OperationKind) -> &'static str {
         OperationKind::Uninstall => "Nix is taken off",
         OperationKind::SelfInstall => "nixctld is installed",
         OperationKind::SelfUninstall => "nixctld is taken off",
+        OperationKind::Switch => "the system is at the target",
+        OperationKind::Rollback => "the system is back",
     }
 }
 
@@ -280,13 +286,19 @@ pub mod tests {
         let waiting = Some("the network".to_owned());
         for (state, waiting_for, expected) in [
             (OperationState::Queued, None, "queued"),
-            (
-                OperationState::Queued,
-                waiting.clone(),
-                "queued behind the network",
-            ),
+            (OperationState::Queued, waiting, "queued behind the network"),
             (OperationState::Planning, None, "looking at the machine"),
-            (OperationState::Waiting, waiting, "waiting for the network"),
+            (
+                OperationState::Waiting,
+                Some("needs 83 MiB more on /nix".to_owned()),
+                "waiting: needs 83 MiB more on /nix",
+            ),
+            (OperationState::Soaking, None, "unpack the release"),
+            (
+                OperationState::Soaking,
+                Some("somebody to confirm it within 20 s".to_owned()),
+                "waiting: somebody to confirm it within 20 s",
+            ),
             (
                 OperationState::Running,
                 None,

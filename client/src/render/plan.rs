@@ -18,6 +18,17 @@ const GROUPS: [(PlanAction, &str, &str); 5] = [
 /// Lines of a plan; with `detailed` each step's details and each check too.
 pub fn lines(plan: &Plan, detailed: bool, style: Style) -> Vec<String> {
     let mut lines = vec![style.bold(&clean(&plan.title))];
+    lines.extend(steps(plan, detailed, style));
+    if detailed {
+        lines.extend(passed(plan));
+    }
+    lines.extend(notes(plan, style));
+    lines
+}
+
+/// The steps by what they do, and what they need.
+pub fn steps(plan: &Plan, detailed: bool, style: Style) -> Vec<String> {
+    let mut lines = Vec::new();
     for (action, heading, mark) in GROUPS {
         let steps: Vec<&PlanStep> = plan
             .steps
@@ -50,23 +61,30 @@ pub fn lines(plan: &Plan, detailed: bool, style: Style) -> Vec<String> {
         lines.push("  nothing to do".to_owned());
     }
     lines.extend(needs(plan));
-    if detailed {
-        let passed = plan.checks.iter().filter(|check| check.failure.is_none());
-        lines.extend(passed.map(|check| format!("  checked {}: {}", check.id, clean(&check.seen))));
-    }
-    lines.extend(
-        plan.notes
-            .iter()
-            .map(|note| format!("  {} {}", style.dim("note:"), clean(note))),
-    );
     lines
+}
+
+/// The checks that passed.
+pub fn passed(plan: &Plan) -> impl Iterator<Item = String> {
+    let passed = plan.checks.iter().filter(|check| check.failure.is_none());
+    passed.map(|check| format!("  checked {}: {}", check.id, clean(&check.seen)))
+}
+
+/// What the user should know.
+pub fn notes(plan: &Plan, style: Style) -> impl Iterator<Item = String> {
+    let label = style.dim("note:");
+    let notes = plan.notes.iter();
+    notes.map(move |note| format!("  {label} {}", clean(note)))
 }
 
 /// What is kept by a plan that takes things off is not right or wrong: it stays.
 fn takes_off(plan: &Plan) -> bool {
     match plan.kind {
         OperationKind::Uninstall | OperationKind::SelfUninstall => true,
-        OperationKind::Install | OperationKind::SelfInstall => false,
+        OperationKind::Install
+        | OperationKind::SelfInstall
+        | OperationKind::Switch
+        | OperationKind::Rollback => false,
     }
 }
 
@@ -92,6 +110,7 @@ pub fn joined(first: Plan, second: Plan) -> Plan {
         bytes_needed: first.bytes_needed.saturating_add(second.bytes_needed),
         inodes_needed: first.inodes_needed.saturating_add(second.inodes_needed),
         notes: join(first.notes, second.notes),
+        switch: None,
     }
 }
 
@@ -174,6 +193,7 @@ mod tests {
             bytes_needed: 327_155_712,
             inodes_needed: 12_345,
             notes: vec!["the sandbox is on: user namespaces work".to_owned()],
+            switch: None,
         }
     }
 
@@ -231,6 +251,7 @@ mod tests {
             bytes_needed: 0,
             inodes_needed: 0,
             notes: Vec::new(),
+            switch: None,
             ..plan()
         };
         assert_eq!(

@@ -14,9 +14,11 @@ pub fn lines(status: &Status, style: Style) -> Vec<String> {
         vec!["health".to_owned(), health(status, style)],
         vec!["nixctld".to_owned(), clean(&status.version)],
     ];
-    if status.converged < 1.0 {
-        let percent = (status.converged.clamp(0.0, 1.0) * 100.0).floor();
-        rows.push(vec!["target".to_owned(), format!("{percent} % reached")]);
+    if status.current_generation > 0 {
+        rows.push(vec!["system".to_owned(), system(status, style)]);
+    }
+    if let Some(target) = target(status) {
+        rows.push(vec!["target".to_owned(), target]);
     }
     if let Some(active) = &status.active {
         rows.push(vec![
@@ -36,6 +38,32 @@ fn nix(status: &Status) -> String {
         "not installed by nixctl".to_owned()
     } else {
         clean(&status.nix_version)
+    }
+}
+
+/// The generation that runs, and whether that is all of it.
+fn system(status: &Status, style: Style) -> String {
+    let generation = format!("generation {}", status.current_generation);
+    if status.reboot_needed {
+        format!("{generation}, {}", style.warning("reboot needed"))
+    } else {
+        generation
+    }
+}
+
+/// How far the target is; `None` when it is reached.
+fn target(status: &Status) -> Option<String> {
+    let percent = (status.converged.clamp(0.0, 1.0) * 100.0).floor();
+    let far = match (status.convergence.as_str(), status.converged < 1.0) {
+        ("", false) => None,
+        ("", true) => Some(format!("{percent} % reached")),
+        (words, _) => Some(clean(words)),
+    };
+    let moves = ![0, status.current_generation].contains(&status.target_generation);
+    match (moves, far) {
+        (true, Some(far)) => Some(format!("generation {}: {far}", status.target_generation)),
+        (true, None) => Some(format!("generation {}", status.target_generation)),
+        (false, far) => far,
     }
 }
 
@@ -69,6 +97,10 @@ mod tests {
             converged: 1.0,
             active: None,
             queued: 0,
+            current_generation: 0,
+            target_generation: 0,
+            reboot_needed: false,
+            convergence: String::new(),
         };
         assert_eq!(
             lines(&status, Style::PLAIN),
@@ -86,6 +118,10 @@ mod tests {
             converged: 0.256,
             active: Some(view()),
             queued: 2,
+            current_generation: 41,
+            target_generation: 42,
+            reboot_needed: true,
+            convergence: "12 of 40 components, waiting: needs 83 MiB more on /nix".to_owned(),
         };
         assert_eq!(
             lines(&status, Style::PLAIN),
@@ -93,10 +129,37 @@ mod tests {
                 "Nix      not installed by nixctl",
                 "health   unknown (nothing is owned)",
                 "nixctld  0.1.0",
-                "target   25 % reached",
+                "system   generation 41, reboot needed",
+                "target   generation 42: 12 of 40 components, waiting: needs 83 MiB more on /nix",
                 "at work  install 0000000001000001: step 3 of 12: unpack the release",
                 "queue    2 operations waiting",
             ]
         );
+    }
+
+    #[test]
+    fn the_target_is_shown_until_it_is_reached() {
+        let at = |converged, convergence: &str, target_generation| Status {
+            version: String::new(),
+            nix_version: String::new(),
+            health: Health::Healthy,
+            health_reason: String::new(),
+            converged,
+            active: None,
+            queued: 0,
+            current_generation: 7,
+            target_generation,
+            reboot_needed: false,
+            convergence: convergence.to_owned(),
+        };
+        for (status, expected) in [
+            (at(1.0, "", 7), None),
+            (at(1.0, "", 0), None),
+            (at(1.0, "", 8), Some("generation 8")),
+            (at(0.256, "", 7), Some("25 % reached")),
+            (at(0.3, "3 of 9 components", 0), Some("3 of 9 components")),
+        ] {
+            assert_eq!(target(&status).as_deref(), expected);
+        }
     }
 }

@@ -28,6 +28,8 @@ pub struct Terminal {
     pub live: bool,
     /// Whether only ASCII can be shown.
     pub ascii: bool,
+    /// Whether the locale says that UTF-8 is read, on a terminal or not.
+    pub utf8: bool,
     /// Whether output is cut to a width.
     out_is_terminal: bool,
     /// Whether a live line stands on the terminal now.
@@ -46,12 +48,13 @@ impl Terminal {
         let dumb = matches!(variable("TERM").as_str(), "" | "dumb");
         let out_is_terminal = std::io::stdout().is_terminal();
         let err_is_terminal = std::io::stderr().is_terminal();
-        let locale = ["LC_ALL", "LC_CTYPE", "LANG"].map(variable);
+        let utf8 = is_utf8(&["LC_ALL", "LC_CTYPE", "LANG"].map(variable));
         Terminal {
             out: Style::choose(global.color, no_color, dumb, out_is_terminal),
             err: Style::choose(global.color, no_color, dumb, err_is_terminal),
             live: out_is_terminal && !dumb && !global.json,
-            ascii: !is_utf8(&locale) && (out_is_terminal || err_is_terminal),
+            ascii: !utf8 && (out_is_terminal || err_is_terminal),
+            utf8,
             out_is_terminal,
             drawn: false,
             closed: false,

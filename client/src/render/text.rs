@@ -69,6 +69,16 @@ pub fn bytes(count: u64) -> String {
     }
 }
 
+/// A difference in bytes: `+1.5 KiB`, `-312 MiB`, `0 B`.
+pub fn signed(difference: i64) -> String {
+    let size = bytes(difference.unsigned_abs());
+    match difference {
+        0 => size,
+        1.. => format!("+{size}"),
+        _ => format!("-{size}"),
+    }
+}
+
 /// A number with its thousands apart.
 pub fn grouped(count: u64) -> String {
     let digits = count.to_string();
@@ -172,6 +182,14 @@ mod tests {
             (u64::MAX, "16384 PiB"),
         ] {
             assert_eq!(bytes(count), expected);
+        }
+        for (difference, expected) in [
+            (0, "0 B"),
+            (1536, "+1.5 KiB"),
+            (-5, "-5 B"),
+            (i64::MIN, "-8192 PiB"),
+        ] {
+            assert_eq!(signed(difference), expected);
         }
         assert_eq!(grouped(7), "7");
         assert_eq!(grouped(123_456), "123,456");

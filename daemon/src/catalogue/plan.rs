@@ -82,6 +82,7 @@ pub fn install_plan(
             bytes_needed: if fetches { needs.bytes(facts) } else { 0 },
             inodes_needed: if fetches { needs.store_inodes } else { 0 },
             notes,
+            switch: None,
         },
     })
 }
@@ -170,6 +171,7 @@ fn simple(
         bytes_needed: 0,
         inodes_needed: 0,
         notes,
+        switch: None,
     };
     Ok(Planned { steps, view })
 }
@@ -214,7 +216,7 @@ fn needed(steps: Vec<Step>, unpacked: bool, complete: bool) -> Vec<Step> {
     let keep = |step: &Step| match step {
         Step::Fetch(_) | Step::Discard(_) => !unpacked,
         Step::SelfTest(_) => !complete,
-        Step::Ensure(_) | Step::Adopt(..) | Step::Remove(..) => true,
+        Step::Ensure(_) | Step::Adopt(..) | Step::Remove(..) | Step::Switch(_) => true,
     };
     steps.into_iter().filter(keep).collect()
 }
@@ -260,7 +262,9 @@ fn look(
             // A list in which nothing goes would count as nothing to do, and all stay owned.
             Step::Remove(..) if takes_off && !is_removal(&step) => PlanAction::Keep,
             Step::Remove(..) => PlanAction::Remove,
-            Step::Fetch(_) | Step::SelfTest(_) | Step::Discard(_) => PlanAction::Run,
+            Step::Fetch(_) | Step::SelfTest(_) | Step::Discard(_) | Step::Switch(_) => {
+                PlanAction::Run
+            }
         };
         lines.push(PlanStep {
             id,

@@ -2,7 +2,7 @@
 
 use nixctl_proto::request::{InstallRequest, OperationRequest};
 use nixctl_proto::settings::InstallSettings;
-use nixctl_proto::{Code, Failure};
+use nixctl_proto::{Code, Failure, OperationKind};
 
 use super::facts::{Facts, FactsError};
 use super::preflight::{self, Needs};
@@ -12,6 +12,7 @@ use crate::payload::http::Client;
 use crate::payload::url::Url;
 use crate::payload::{PayloadError, Release, Source, estimate, release};
 use crate::resource::ResourceError;
+use crate::switch;
 
 /// Decides from the catalogue of this machine.
 #[derive(Debug, Clone, Copy, Default)]
@@ -42,6 +43,15 @@ impl Planner for Catalogue {
             }
             OperationRequest::SelfUninstall => {
                 plan::self_uninstall_plan(question.host, question.owned).map_err(failed)
+            }
+            OperationRequest::Switch(request) => {
+                let facts = switch::facts::gather(question, request, OperationKind::Switch)?;
+                switch::plan::plan(&facts)
+            }
+            OperationRequest::Rollback(request) => {
+                let request = switch::rollback::request(question, request)?;
+                let facts = switch::facts::gather(question, &request, OperationKind::Rollback)?;
+                switch::plan::plan(&facts)
             }
         }
     }
@@ -142,7 +152,7 @@ mod tests {
 
     use super::*;
     use crate::catalogue::facts::testing::Machine;
-    use crate::engine::Owned;
+    use crate::engine::{Owned, Recorded};
     use crate::host::Cancel;
     use crate::payload::Archive;
     use crate::resource::payload::Payload;
@@ -188,6 +198,7 @@ mod tests {
                 host: &host,
                 settings: &settings,
                 owned: std::slice::from_ref(&owned),
+                recorded: &Recorded::default(),
                 cancel: &Cancel::default(),
             });
             let view = planned.unwrap().view;

@@ -45,6 +45,15 @@ fn line(entry: &Entry, sequence: u32, steps: &[PlannedStep]) -> JournalLine {
         Record::Planning { attempt } => {
             ("planning", None, format!("plan again (attempt {attempt})"))
         }
+        Record::Waiting { reason, tries, .. } => {
+            ("waiting", None, format!("{reason} (for the {tries}. time)"))
+        }
+        Record::Rebooted { step } => (
+            "rebooted",
+            Some(*step),
+            format!("{}: gone with the restart of the machine", named(*step)),
+        ),
+        Record::Superseded { by } => ("superseded", None, format!("operation {by} goes on")),
         Record::Paused { step: None } => ("paused", None, "while planning".to_owned()),
         Record::Paused { step: Some(step) } => ("paused", Some(*step), named(*step)),
     };

@@ -6,6 +6,7 @@
 //! undone is read and stored *before* its first attempt, so that a crash between the effect and
 //! its record loses nothing.
 
+mod backoff;
 mod fault;
 pub mod handle;
 mod legacy;
@@ -16,18 +17,21 @@ mod run;
 mod runner;
 pub mod step;
 pub mod store;
+mod switching;
 #[cfg(test)]
 mod tests;
 pub mod transition;
 mod view;
 mod weight;
 
+use std::collections::BTreeSet;
+
 use nixctl_proto::request::OperationRequest;
 use nixctl_proto::settings::Settings;
 use nixctl_proto::{Failure, OperationId};
 
 pub use handle::{Engine, EngineParts};
-pub use record::Owned;
+pub use record::{Before, Owned};
 pub use step::Step;
 pub use store::{Store, StoreError};
 
@@ -55,8 +59,19 @@ pub struct Question<'a> {
     pub settings: &'a Settings,
     /// What nixctl owns already, in the order of making.
     pub owned: &'a [Owned],
+    /// What earlier switches left word of.
+    pub recorded: &'a Recorded,
     /// Asked whether to stop.
     pub cancel: &'a Cancel,
+}
+
+/// What earlier switches left word of.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Recorded {
+    /// Where the last one that changed the machine began.
+    pub before: Option<Before>,
+    /// Store paths of the generations that have proven themselves.
+    pub proven: BTreeSet<String>,
 }
 
 /// Something that clients may want to know of.

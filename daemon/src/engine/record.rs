@@ -124,6 +124,47 @@ pub enum Record {
         /// Index of the step at work; `None` for planning.
         step: Option<u32>,
     },
+    /// Something is missing that may come.
+    Waiting {
+        /// Steps from this one on are undone before the waiting begins.
+        floor: u32,
+        /// How often it has waited since a step was last done, from 1.
+        tries: u32,
+        /// What it waits for.
+        reason: String,
+    },
+    /// The machine was restarted, and with that the step is not done any more.
+    Rebooted {
+        /// Index of the step.
+        step: u32,
+    },
+    /// A newer operation goes on from here.
+    Superseded {
+        /// The newer one.
+        by: OperationId,
+    },
+}
+
+/// What a switch found before it began, to which a rollback goes.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Before {
+    /// Number of the profile's current generation; 0 for none.
+    pub generation: u64,
+    /// Store path that it led to; empty for none.
+    pub path: String,
+    /// Store path of the running system.
+    pub running: String,
+}
+
+/// What an operation waits for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Waiting {
+    /// Steps from this one on are undone before the waiting begins.
+    pub floor: u32,
+    /// How often it has waited since a step was last done.
+    pub tries: u32,
+    /// What it waits for.
+    pub reason: String,
 }
 
 /// A resource that nixctl owns, with what undoing it needs.
@@ -168,6 +209,10 @@ pub struct Recovered {
     pub done: BTreeSet<u32>,
     /// Steps that were undone.
     pub undone: BTreeSet<u32>,
+    /// What it waited for last, if no step was done since.
+    pub waiting: Option<Waiting>,
+    /// Steps that a restart of the machine undid: how often.
+    pub rebooted: BTreeMap<u32, u32>,
 }
 
 impl Recovered {
@@ -197,6 +242,23 @@ impl Recovered {
             }
             Record::Done { step } => {
                 self.done.insert(*step);
+                self.waiting = None;
+            }
+            Record::Waiting {
+                floor,
+                tries,
+                reason,
+            } => {
+                self.waiting = Some(Waiting {
+                    floor: *floor,
+                    tries: *tries,
+                    reason: reason.clone(),
+                });
+            }
+            Record::Rebooted { step } => {
+                self.done.remove(step);
+                self.started.remove(step);
+                *self.rebooted.entry(*step).or_default() += 1;
             }
             Record::Undone { step, .. } => {
                 self.undone.insert(*step);
@@ -213,7 +275,10 @@ impl Recovered {
                     *attempts = attempts.saturating_sub(1);
                 }
             }
-            Record::Planned { .. } | Record::Failed { .. } | Record::State { .. } => {}
+            Record::Planned { .. }
+            | Record::Failed { .. }
+            | Record::State { .. }
+            | Record::Superseded { .. } => {}
         }
     }
 

@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use nixctl_proto::Failure;
 use nixctl_proto::plan::PlanAction;
+use nixctl_proto::{Code, Failure};
 use serde::{Deserialize, Serialize};
 
 use crate::health::self_test::SelfTest;
@@ -13,6 +13,7 @@ use crate::payload::{DOWNLOADS_DIR, Fetch, PayloadError, Source};
 use crate::resource::nix_conf::NixConfUndo;
 use crate::resource::program;
 use crate::resource::{Context, Description, Resource, ResourceError, Undo, Undone};
+use crate::switch::step::SwitchStep;
 
 /// One step.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,6 +33,8 @@ pub enum Step {
     /// read before ([`Step::owned_undo`]): others made it, and it is ours from now on, to be taken
     /// off at the end. Undoing the step itself (the operation failed) goes back to what was read.
     Adopt(Resource, Undo),
+    /// A step of a switch from one generation to another.
+    Switch(Box<SwitchStep>),
 }
 
 /// A step as it was planned: what it does, and what it looked like to the planner.
@@ -50,6 +53,8 @@ pub struct StepFailure {
     pub failure: Failure,
     /// Whether it ended because it was asked to.
     pub stopped: bool,
+    /// What would have to come before it may work, when that can be waited for.
+    pub waits: Option<String>,
 }
 
 impl Step {
@@ -66,6 +71,9 @@ impl Step {
             | Step::Adopt(..)
             | Step::Fetch(_)
             | Step::SelfTest(_) => false,
+            // What is released or forgotten can be fetched again, or was meant to go whatever
+            // becomes of the rest; the way back is planned for.
+            Step::Switch(_) => false,
         }
     }
 }
@@ -116,6 +124,7 @@ impl Step {
                     ),
                 )
             }
+            Step::Switch(step) => step.describe(),
             Step::Discard(path) => {
                 let what = if program::is_aside(path) {
                     "remove for good the program that was put aside at"
@@ -144,6 +153,7 @@ impl Step {
                 .prepare_removal(context.host)
                 .unwrap_or(Undo::Created)),
             Step::Fetch(_) | Step::SelfTest(_) | Step::Discard(_) => Ok(Undo::Nothing),
+            Step::Switch(_) => Err(not_here()),
         }
     }
 
@@ -178,6 +188,7 @@ impl Step {
                     .map_err(ResourceError::from)?;
                 Ok(Undone::Clean)
             }
+            Step::Switch(_) => Err(not_here()),
         }
     }
 
@@ -208,6 +219,7 @@ impl Step {
                 Ok(Undone::Clean)
             }
             Step::SelfTest(_) | Step::Discard(_) => Ok(Undone::Clean),
+            Step::Switch(_) => Err(not_here()),
         }
     }
 }
@@ -223,6 +235,7 @@ impl Step {
         let resource = match self {
             Step::Ensure(it) | Step::Adopt(it, _) | Step::Remove(it, _) => it,
             Step::Fetch(_) | Step::SelfTest(_) | Step::Discard(_) => return Ok(()),
+            Step::Switch(_) => return Err(not_here()),
         };
         let paths: &[&str] = match resource {
             Resource::Group(_) | Resource::BuildUsers(_) | Resource::Service(_) => &["/etc"],
@@ -277,6 +290,7 @@ impl From<ResourceError> for StepFailure {
         StepFailure {
             failure: error.failure(),
             stopped: error.is_stopped(),
+            waits: None,
         }
     }
 }
@@ -292,8 +306,15 @@ impl From<Failure> for StepFailure {
         StepFailure {
             failure,
             stopped: false,
+            waits: None,
         }
     }
+}
+
+/// The steps of a switch are carried out by [`crate::switch::carry::Carry`].
+fn not_here() -> StepFailure {
+    let text = "internal error: a step of a switch was taken for one of a resource";
+    Failure::new(Code::Internal, text).into()
 }
 
 #[cfg(test)]

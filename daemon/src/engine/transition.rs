@@ -9,7 +9,8 @@
 //!          cancelled      v
 //!                     attention -(retry)-> running | reverting
 //! ```
-//! `waiting` and `soaking` are entered from `running` and return to it.
+//! `waiting` and `soaking` are entered from `running` and return to it. A switch that a newer one
+//! supersedes is `cancelled` from any state before `committing`, and nothing of it is undone.
 
 use nixctl_proto::OperationState as State;
 
@@ -28,8 +29,12 @@ pub enum Event {
     Wait,
     /// What was missing has come.
     Resume,
-    /// Every step is done; the result is to be watched for a while.
+    /// The result is to be watched for a while, or to be confirmed.
     Soak,
+    /// It was watched, or confirmed.
+    Proven,
+    /// A newer operation goes on from where this one stands.
+    Superseded,
     /// Every step is done and proven.
     StepsDone,
     /// The result is the default.
@@ -75,10 +80,15 @@ pub fn next(state: State, event: Event) -> Result<State, Illegal> {
         (State::Planning, Event::Refused) => State::Failed,
         (State::Planning, Event::Planned) => State::Running,
         (State::Planning, Event::NothingToDo) => State::Succeeded,
-        (State::Running, Event::Wait) => State::Waiting,
+        (
+            State::Queued | State::Planning | State::Waiting | State::Running | State::Soaking,
+            Event::Superseded,
+        ) => State::Cancelled,
+        (State::Running | State::Soaking, Event::Wait) => State::Waiting,
         (State::Waiting, Event::Resume) => State::Running,
         (State::Running, Event::Soak) => State::Soaking,
-        (State::Running | State::Soaking, Event::StepsDone) => State::Committing,
+        (State::Soaking, Event::Proven) => State::Running,
+        (State::Running, Event::StepsDone) => State::Committing,
         (State::Committing, Event::Committed) => State::Succeeded,
         (
             State::Running | State::Waiting | State::Soaking,
@@ -99,7 +109,7 @@ pub fn next(state: State, event: Event) -> Result<State, Illegal> {
 mod tests {
     use super::*;
 
-    const EVENTS: [Event; 18] = [
+    const EVENTS: [Event; 20] = [
         Event::Begin,
         Event::Refused,
         Event::Planned,
@@ -107,6 +117,8 @@ mod tests {
         Event::Wait,
         Event::Resume,
         Event::Soak,
+        Event::Proven,
+        Event::Superseded,
         Event::StepsDone,
         Event::Committed,
         Event::StepFailed,

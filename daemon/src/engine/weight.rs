@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use super::step::{PlannedStep, Step};
 use crate::resource::Resource;
+use crate::switch::step::SwitchStep;
 
 /// Size of a release's archive where nobody told it.
 const ARCHIVE_BYTES: u64 = 24 << 20;
@@ -65,6 +66,7 @@ fn weight(step: &Step, archives: &BTreeMap<&str, u64>) -> u64 {
         Step::Fetch(fetch) => return size(&fetch.release.sha256).max(STEP_BYTES),
         Step::SelfTest(_) => return SELF_TEST_BYTES,
         Step::Discard(_) => return STEP_BYTES,
+        Step::Switch(step) => return switch_weight(step),
         Step::Ensure(it) | Step::Adopt(it, _) | Step::Remove(it, _) => it,
     };
     match resource {
@@ -84,6 +86,18 @@ fn weight(step: &Step, archives: &BTreeMap<&str, u64>) -> u64 {
         | Resource::NixConf(_)
         | Resource::Tmpfiles(_)
         | Resource::Program(_) => STEP_BYTES,
+    }
+}
+
+/// Activating stops and starts services; composing builds something small.
+fn switch_weight(step: &SwitchStep) -> u64 {
+    match step {
+        SwitchStep::Fetch(it) => it.bytes.max(STEP_BYTES),
+        SwitchStep::Activate(_) => SELF_TEST_BYTES,
+        SwitchStep::Compose(_) | SwitchStep::SetDefault(_) => SLOW_BYTES,
+        SwitchStep::Release(_) | SwitchStep::Forget(_) => SLOW_BYTES,
+        SwitchStep::Prove(it) => SLOW_BYTES.max(it.window_seconds.saturating_mul(STEP_BYTES)),
+        SwitchStep::Confirm { .. } => STEP_BYTES,
     }
 }
 

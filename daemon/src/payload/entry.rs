@@ -4,10 +4,8 @@
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
-/// Characters of Nix's base 32.
-const BASE32: &[u8] = b"0123456789abcdfghijklmnpqrsvwxyz";
-const HASH_LENGTH: usize = 32;
-const MAX_NAME: usize = 211;
+use nixctl_planner::closure::{StorePath, is_store_name};
+
 const MAX_PATH: usize = 4095;
 const MAX_PART: usize = 255;
 const MAX_DEPTH: usize = 100;
@@ -84,26 +82,9 @@ fn split(path: &[u8]) -> Result<Vec<&OsStr>, String> {
     Ok(parts)
 }
 
-/// Whether it is `HASH-NAME` as Nix names store paths.
-pub fn is_store_name(name: &[u8]) -> bool {
-    let Some((hash, rest)) = name.split_at_checked(HASH_LENGTH) else {
-        return false;
-    };
-    let Some((b'-', name)) = rest.split_first() else {
-        return false;
-    };
-    let allowed = |byte: &u8| byte.is_ascii_alphanumeric() || b"+-._?=".contains(byte);
-    hash.iter().all(|byte| BASE32.contains(byte))
-        && (1..=MAX_NAME).contains(&name.len())
-        && name.iter().all(allowed)
-        && name != b"."
-        && name != b".."
-}
-
 /// Whether it is `/nix/store/HASH-NAME`.
 pub fn is_store_path(path: &str) -> bool {
-    path.strip_prefix("/nix/store/")
-        .is_some_and(|name| is_store_name(name.as_bytes()))
+    StorePath::new(path).is_ok()
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@
 mod certificate;
 pub(crate) mod date;
 mod decode;
-mod entry;
+pub(crate) mod entry;
 pub mod estimate;
 mod fetch;
 pub(crate) mod files;
@@ -20,7 +20,7 @@ pub mod release;
 #[cfg(test)]
 mod test_server;
 mod tree;
-mod trust;
+pub(crate) mod trust;
 mod unpack;
 pub mod url;
 pub mod worker;

@@ -85,6 +85,7 @@ impl ResourceError {
             }
             ResourceError::Exec(ExecError::Deadline { .. })
             | ResourceError::Service(ServiceError::Deadline { .. }) => Code::Timeout,
+            ResourceError::Service(ServiceError::Unreachable { .. }) => Code::NoServiceManager,
             ResourceError::Exec(ExecError::Stopped { .. }) | ResourceError::Stopped { .. } => {
                 Code::Cancelled
             }

@@ -107,6 +107,8 @@ pub enum Undo {
     Rights(file::Rights),
     /// Where a block stands.
     Block(block::BlockUndo),
+    /// What a step of a switch changes.
+    Switch(crate::switch::step::SwitchUndo),
 }
 
 /// How undoing ended.

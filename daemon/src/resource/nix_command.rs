@@ -41,7 +41,12 @@ pub(crate) fn is_there(host: &Host, manifest: &Manifest, program: &str) -> Resul
 
 /// A command that runs a program of the release with these arguments.
 pub(crate) fn command(host: &Host, manifest: &Manifest, program: &str, args: &[&str]) -> Command {
-    let path = format!("{}/bin/{program}", manifest.nix);
+    command_of(host, &manifest.nix, program, args)
+}
+
+/// The same for the Nix at this store path.
+pub(crate) fn command_of(host: &Host, nix: &str, program: &str, args: &[&str]) -> Command {
+    let path = format!("{nix}/bin/{program}");
     let command = if host.is_image() {
         into_image(host).arg(path)
     } else {

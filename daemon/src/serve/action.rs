@@ -97,6 +97,8 @@ pub fn action_for(request: &OperationRequest, trusted: bool) -> Action {
         OperationRequest::Install(_) => Action::InstallUntrusted,
         OperationRequest::Uninstall(_) => Action::Uninstall,
         OperationRequest::SelfInstall(_) | OperationRequest::SelfUninstall => Action::Daemon,
+        OperationRequest::Switch(_) => Action::Switch,
+        OperationRequest::Rollback(_) => Action::Rollback,
     }
 }
 

@@ -53,8 +53,8 @@ pub enum Transport {
         /// Whether the sender allows that somebody is asked for a password.
         interactive: bool,
     },
-    /// Over the Unix socket.
-    Socket,
+    /// Over the Unix socket: the connection's number, different for each.
+    Socket(u64),
     /// From the process that started this one for itself, and could as well do everything itself.
     Private,
 }
@@ -148,6 +148,13 @@ impl Authority {
             details.extend(install.source.clone().map(|source| ("source", source)));
             details.extend(install.version.clone().map(|version| ("version", version)));
         }
+        if let OperationRequest::Switch(switch) = &request {
+            details.push(("toplevel", switch.toplevel.clone()));
+            details.extend(switch.from.clone().map(|from| ("from", from)));
+        }
+        if let OperationRequest::Rollback(rollback) = &request {
+            details.extend(rollback.to.map(|to| ("generation", to.to_string())));
+        }
         details.push(("request", digest.to_string()));
         self.check(caller, action, &details).await?;
         Ok(Authorized {
@@ -174,7 +181,7 @@ impl Authority {
         let allowed = match (&caller.transport, action.polkit_id()) {
             (Transport::Private, _) => Ok(()),
             (_, None) => Err(refusal(action, "only root may do it")),
-            (Transport::Socket, Some(_)) => self.by_group(caller, action),
+            (Transport::Socket(_), Some(_)) => self.by_group(caller, action),
             (
                 Transport::Bus {
                     connection,
@@ -302,7 +309,7 @@ mod tests {
         Caller {
             uid,
             groups: Some(groups.to_vec()),
-            transport: Transport::Socket,
+            transport: Transport::Socket(1),
         }
     }
 

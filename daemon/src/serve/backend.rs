@@ -1,11 +1,11 @@
 //! What serving needs of the engine.
 
 use nixctl_proto::operation::JournalLine;
-use nixctl_proto::plan::Plan;
+use nixctl_proto::plan::{DiffEntry, Plan};
 use nixctl_proto::request::{InstallRequest, OperationRequest, RequestOptions};
 use nixctl_proto::settings::SettingView;
 use nixctl_proto::status::Status;
-use nixctl_proto::{Failure, OperationId, OperationView};
+use nixctl_proto::{Failure, Generation, OperationId, OperationView};
 use tokio::sync::{broadcast, watch};
 
 pub use crate::engine::Change;
@@ -75,6 +75,24 @@ pub trait Backend: Send + Sync + 'static {
     /// # Errors
     /// There is none of that id, or it did not fail.
     fn retry(&self, id: &OperationId, uid: u32) -> Result<OperationId, Failure>;
+
+    /// Notes durably that the switch which waits for it is right.
+    ///
+    /// # Errors
+    /// There is none of that id, or it does not wait for a confirmation.
+    fn confirm(&self, id: &OperationId) -> Result<(), Failure>;
+
+    /// The generations of the system, newest first.
+    ///
+    /// # Errors
+    /// The profile could not be read.
+    fn generations(&self) -> Result<Vec<Generation>, Failure>;
+
+    /// How the packages of two store paths' closures differ, by name; may take seconds.
+    ///
+    /// # Errors
+    /// One of the closures is not known here.
+    fn diff(&self, from: &str, to: &str) -> Result<Vec<DiffEntry>, Failure>;
 
     /// Effective settings and where each comes from.
     fn settings(&self) -> Vec<SettingView>;

@@ -6,6 +6,7 @@
 //! the backend has loaded its state; calls wait for it at a [`Gate`].
 
 pub mod action;
+mod asked;
 pub mod authority;
 pub mod backend;
 pub mod bus;

@@ -8,6 +8,10 @@ use nixctl_proto::request::{InstallRequest, OperationRequest, RequestOptions, Se
 use nixctl_proto::{Code, Failure};
 use sha2::{Digest as _, Sha256};
 
+mod switch;
+
+pub use switch::toplevel;
+
 /// Longest source: what common servers accept as a URL, and half of the longest path.
 const MAX_SOURCE: usize = 2048;
 /// Longest reason, in characters.
@@ -41,6 +45,10 @@ pub fn canonical(request: OperationRequest) -> Result<OperationRequest, Failure>
                 client: absolute_path("client", &request.client)?,
                 daemon: absolute_path("daemon", &request.daemon)?,
             })
+        }
+        OperationRequest::Switch(request) => OperationRequest::Switch(switch::switch(request)?),
+        OperationRequest::Rollback(request) => {
+            OperationRequest::Rollback(switch::rollback(request)?)
         }
         unchanged @ (OperationRequest::Uninstall(_) | OperationRequest::SelfUninstall) => unchanged,
     })

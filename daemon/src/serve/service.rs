@@ -4,15 +4,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nixctl_proto::operation::JournalLine;
-use nixctl_proto::plan::Plan;
+use nixctl_proto::plan::{DiffEntry, Plan};
 use nixctl_proto::request::{OperationRequest, RequestOptions};
 use nixctl_proto::settings::SettingView;
 use nixctl_proto::status::Status;
-use nixctl_proto::{Code, Failure, OperationId, OperationView};
-use tokio::sync::{Semaphore, watch};
+use nixctl_proto::{Code, Failure, Generation, OperationId, OperationView};
+use tokio::sync::{Semaphore, SemaphorePermit, watch};
 
 use super::action::{Action, action_for};
-use super::request::{canonical, canonical_options};
+use super::asked::Asked;
+use super::authority::Transport;
+use super::request::{canonical, canonical_options, toplevel};
 use super::{Authority, Backend, Caller, Gate, Refusal};
 
 /// Plans that may be made at a time; each may read the network and the disk.
@@ -26,6 +28,7 @@ pub struct Service {
     gate: Gate,
     authority: Authority,
     plans: Semaphore,
+    asked: Asked,
 }
 
 impl Service {
@@ -35,6 +38,7 @@ impl Service {
             gate,
             authority,
             plans: Semaphore::new(PLANS_AT_A_TIME),
+            asked: Asked::default(),
         })
     }
 
@@ -56,6 +60,7 @@ impl Service {
         let request = canonical(request)?;
         let options = canonical_options(options)?;
         let backend = self.gate.backend().await?;
+        confirmable(caller, &request)?;
         let action = action_for(&request, trusted(&*backend, &request));
         let authorized = self
             .authority
@@ -70,13 +75,19 @@ impl Service {
             return Err(Failure::new(Code::Moved, text).into());
         }
         let kind = request.kind();
-        let id = blocking(move || backend.submit(request, options, uid)).await?;
+        let waits = waits_for_confirmation(&request);
+        let engine = Arc::clone(&backend);
+        let id = blocking(move || engine.submit(request, options, uid)).await?;
+        if waits {
+            self.note(&*backend, &id, caller);
+        }
         tracing::info!(OPERATION_ID = %id, uid, request = %digest, "accepted: {kind}");
         Ok(id)
     }
 
-    /// Plans an operation. A source that is not trusted is read only for those who could install
-    /// from it: otherwise anybody could have root read any file and fetch any address.
+    /// Plans an operation. A source that is not trusted, and any store that is not a configured
+    /// one, is read only for those who could install or switch from it: otherwise anybody could
+    /// have root read any file and fetch any address.
     ///
     /// # Errors
     /// The request is not valid, the caller may not have it read, or it could not be planned.
@@ -84,23 +95,90 @@ impl Service {
         let request = canonical(request)?;
         let backend = self.gate.backend().await?;
         let action = action_for(&request, trusted(&*backend, &request));
-        let request = match action {
-            Action::InstallUntrusted | Action::Daemon => {
-                let options = RequestOptions::default();
-                self.authority
-                    .authorize(caller, action, request, options)
-                    .await?
-                    .into_parts()
-                    .0
-            }
-            _ => request,
+        let request = if reads_elsewhere(action, &request) {
+            let options = RequestOptions::default();
+            self.authority
+                .authorize(caller, action, request, options)
+                .await?
+                .into_parts()
+                .0
+        } else {
+            request
         };
-        let patience = Duration::from_secs(PLAN_QUEUE_SECONDS);
-        let Ok(Ok(_permit)) = tokio::time::timeout(patience, self.plans.acquire()).await else {
-            let text = format!("cannot plan: {PLANS_AT_A_TIME} plans are being made already");
-            return Err(Failure::new(Code::TooMany, text).into());
-        };
+        let _turn = self.turn().await?;
         Ok(blocking(move || backend.plan(request)).await?)
+    }
+
+    /// A turn among those who have the machine read for seconds.
+    async fn turn(&self) -> Result<SemaphorePermit<'_>, Failure> {
+        let patience = Duration::from_secs(PLAN_QUEUE_SECONDS);
+        match tokio::time::timeout(patience, self.plans.acquire()).await {
+            Ok(Ok(permit)) => Ok(permit),
+            _ => {
+                let text = format!("cannot plan: {PLANS_AT_A_TIME} plans are being made already");
+                Err(Failure::new(Code::TooMany, text))
+            }
+        }
+    }
+
+    /// The generations of the system.
+    ///
+    /// # Errors
+    /// They could not be read.
+    pub async fn generations(&self) -> Result<Vec<Generation>, Failure> {
+        let backend = self.gate.backend().await?;
+        blocking(move || backend.generations()).await
+    }
+
+    /// How the closures of two store paths differ.
+    ///
+    /// # Errors
+    /// One is no store path, or its closure is not known here.
+    pub async fn diff(&self, from: &str, to: &str) -> Result<Vec<DiffEntry>, Failure> {
+        let (from, to) = (toplevel("from", from)?, toplevel("to", to)?);
+        let backend = self.gate.backend().await?;
+        let _turn = self.turn().await?;
+        blocking(move || backend.diff(&from, &to)).await
+    }
+
+    /// Takes the word of somebody who came over a new connection that a switch is right.
+    ///
+    /// # Errors
+    /// There is none of that id, it takes no confirmation, or the caller may not switch.
+    pub async fn confirm(&self, caller: &Caller, id: &OperationId) -> Result<(), Refusal> {
+        let backend = self.gate.backend().await?;
+        let request = backend.request(id)?;
+        let ended = backend.show(id)?.state.is_final();
+        let refused = |why: &str| {
+            let text = format!("cannot confirm operation {id}: {why}");
+            Err(Failure::new(Code::NotConfirmable, text).into())
+        };
+        if !waits_for_confirmation(&request) {
+            return refused("nobody asked for a confirmation of it");
+        }
+        if ended {
+            return refused("it has ended");
+        }
+        if !self.asked.is_new(id, caller) {
+            return refused("this connection is not newer than the switch; come over another one");
+        }
+        let details = [
+            ("operation", request.kind().to_string()),
+            ("id", id.to_string()),
+        ];
+        self.authority
+            .check(caller, action_for(&request, true), &details)
+            .await?;
+        let asked = id.clone();
+        blocking(move || backend.confirm(&asked)).await?;
+        tracing::info!(OPERATION_ID = %id, uid = caller.uid, "confirmed");
+        Ok(())
+    }
+
+    /// Remembers who asked for a switch that waits for a confirmation.
+    fn note(&self, backend: &dyn Backend, id: &OperationId, caller: &Caller) {
+        let is_open = |id: &OperationId| backend.show(id).is_ok_and(|view| !view.state.is_final());
+        self.asked.note(id, caller, is_open);
     }
 
     /// How the machine is.
@@ -171,6 +249,7 @@ impl Service {
     pub async fn retry(&self, caller: &Caller, id: &OperationId) -> Result<OperationId, Refusal> {
         let backend = self.gate.backend().await?;
         let request = backend.request(id)?;
+        confirmable(caller, &request)?;
         let action = action_for(&request, trusted(&*backend, &request));
         let options = RequestOptions::default();
         let (request, _, uid) = self
@@ -182,8 +261,11 @@ impl Service {
             let why = "the settings of trusted sources changed meanwhile";
             return Err(Failure::new(Code::Moved, format!("cannot retry {id}: {why}")).into());
         }
-        let asked = id.clone();
-        let new = blocking(move || backend.retry(&asked, uid)).await?;
+        let (engine, asked) = (Arc::clone(&backend), id.clone());
+        let new = blocking(move || engine.retry(&asked, uid)).await?;
+        if waits_for_confirmation(&request) {
+            self.note(&*backend, &new, caller);
+        }
         tracing::info!(OPERATION_ID = %new, uid, "accepted: another try of {id}");
         Ok(new)
     }
@@ -221,8 +303,33 @@ fn trusted(backend: &dyn Backend, request: &OperationRequest) -> bool {
         OperationRequest::Install(install) => backend.is_trusted(install),
         OperationRequest::Uninstall(_)
         | OperationRequest::SelfInstall(_)
-        | OperationRequest::SelfUninstall => true,
+        | OperationRequest::SelfUninstall
+        | OperationRequest::Switch(_)
+        | OperationRequest::Rollback(_) => true,
     }
+}
+
+/// Whether planning has root read what the caller names and no setting does.
+fn reads_elsewhere(action: Action, request: &OperationRequest) -> bool {
+    match request {
+        OperationRequest::Switch(switch) => switch.from.is_some(),
+        _ => matches!(action, Action::InstallUntrusted | Action::Daemon),
+    }
+}
+
+fn waits_for_confirmation(request: &OperationRequest) -> bool {
+    matches!(request, OperationRequest::Switch(switch) if switch.confirm_within.is_some())
+}
+
+/// Whether somebody could confirm what the caller asks for: to a private daemon there is one
+/// connection only.
+fn confirmable(caller: &Caller, request: &OperationRequest) -> Result<(), Failure> {
+    if waits_for_confirmation(request) && matches!(caller.transport, Transport::Private) {
+        let why = "nobody else can reach a private nixctld to confirm";
+        let text = format!("cannot use confirm-within: {why}");
+        return Err(Failure::new(Code::InvalidArgument, text));
+    }
+    Ok(())
 }
 
 /// Does what blocks on a thread of its own; a panic there is an error here.
@@ -243,155 +350,4 @@ async fn blocking<T: Send + 'static>(
 }
 
 #[cfg(test)]
-mod tests {
-    use nixctl_proto::request::{InstallRequest, UninstallRequest};
-
-    use super::super::authority::Transport;
-    use super::super::testing::FakeBackend;
-    use super::*;
-
-    const NIXCTL: u32 = 4711;
-
-    fn service() -> (Arc<FakeBackend>, Arc<Service>) {
-        let backend = FakeBackend::new();
-        let (opener, gate) = Gate::new();
-        opener.open(Arc::clone(&backend) as Arc<dyn Backend>);
-        (
-            backend,
-            Service::new(gate, Authority::with_group(|| Some(NIXCTL))),
-        )
-    }
-
-    fn caller(uid: u32, groups: &[u32]) -> Caller {
-        Caller {
-            uid,
-            groups: Some(groups.to_vec()),
-            transport: Transport::Socket,
-        }
-    }
-
-    fn from(source: &str) -> OperationRequest {
-        let source = Some(source.to_owned());
-        OperationRequest::Install(InstallRequest {
-            source,
-            ..InstallRequest::default()
-        })
-    }
-
-    #[tokio::test]
-    async fn what_is_stored_is_the_canonical_request_of_the_caller() {
-        let (backend, service) = service();
-        let member = caller(1000, &[NIXCTL]);
-        let options = RequestOptions::default();
-        let id = service
-            .submit(&member, from("/srv//nix/./x"), options)
-            .await
-            .unwrap();
-        assert_eq!(backend.request(&id).unwrap(), from("/srv/nix/x"));
-        assert_eq!(backend.show(&id).unwrap().requested_by, 1000);
-    }
-
-    #[tokio::test]
-    async fn an_untrusted_source_needs_more_than_the_group() {
-        let (backend, service) = service();
-        let member = caller(1000, &[NIXCTL]);
-        let options = RequestOptions::default;
-        let refusal = service
-            .submit(&member, from("/tmp/x"), options())
-            .await
-            .unwrap_err();
-        assert_eq!(refusal.failure.code, Code::Untrusted);
-        let refusal = service.plan(&member, from("/tmp/x")).await.unwrap_err();
-        assert_eq!(refusal.failure.code, Code::Untrusted);
-        assert!(backend.list(0).is_empty());
-        service
-            .submit(&caller(0, &[]), from("/tmp/x"), options())
-            .await
-            .unwrap();
-        let id = backend.list(0)[0].id.clone();
-        let refusal = service.retry(&member, &id).await.unwrap_err();
-        assert_eq!(
-            refusal.failure.code,
-            Code::Untrusted,
-            "nor by trying root's again"
-        );
-    }
-
-    #[tokio::test]
-    async fn a_source_that_is_trusted_no_more_is_not_tried_again() {
-        let (backend, service) = service();
-        let options = RequestOptions::default();
-        let member = caller(1000, &[NIXCTL]);
-        let id = backend.submit(from("/srv/nix/x"), options, 1000).unwrap();
-        backend.advance(&id, |view| {
-            view.state = nixctl_proto::OperationState::Failed
-        });
-        backend.distrust_after(1);
-        let refusal = service.retry(&member, &id).await.unwrap_err();
-        assert_eq!(refusal.failure.code, Code::Moved);
-        assert_eq!(backend.list(0).len(), 1);
-    }
-
-    #[tokio::test]
-    async fn strangers_may_read_and_stop_their_own_only() {
-        let (backend, service) = service();
-        let stranger = caller(1001, &[]);
-        let options = RequestOptions::default();
-        let uninstall = OperationRequest::Uninstall(UninstallRequest::default());
-        let refusal = service
-            .submit(&stranger, uninstall, options.clone())
-            .await
-            .unwrap_err();
-        assert_eq!(refusal.failure.code, Code::NotAuthorized);
-        assert!(service.plan(&stranger, from("/srv/nix/x")).await.is_ok());
-        assert!(service.status().await.is_ok());
-
-        let id = service
-            .submit(&caller(0, &[]), from("/srv/nix/x"), options.clone())
-            .await
-            .unwrap();
-        assert!(service.show(&id).await.is_ok());
-        let refusal = service.cancel(&stranger, &id).await.unwrap_err();
-        assert_eq!(refusal.failure.code, Code::NotAuthorized);
-        let own = backend.submit(from("/srv/nix/x"), options, 1001).unwrap();
-        service.cancel(&stranger, &own).await.unwrap();
-        let key = || "daemon.history".to_owned();
-        assert!(
-            service
-                .configure(&stranger, key(), "1".to_owned())
-                .await
-                .is_err()
-        );
-        let member = caller(1000, &[NIXCTL]);
-        assert!(
-            service
-                .configure(&member, key(), "1".to_owned())
-                .await
-                .is_err()
-        );
-        assert!(
-            service
-                .configure(&caller(0, &[]), key(), "1".to_owned())
-                .await
-                .is_ok()
-        );
-    }
-
-    #[tokio::test]
-    async fn trust_is_judged_again_after_a_long_prompt() {
-        let (backend, service) = service();
-        backend.distrust_after(1);
-        let member = caller(1000, &[NIXCTL]);
-        let refusal = service
-            .submit(&member, from("/srv/nix/x"), RequestOptions::default())
-            .await
-            .unwrap_err();
-        assert_eq!(refusal.failure.code, Code::Moved);
-    }
-
-    #[tokio::test]
-    async fn a_panic_is_an_error_and_no_more() {
-        let failure = blocking::<()>(|| panic!("on purpose")).await.unwrap_err();
-        assert_eq!(failure.code, Code::Internal);
-    }
-}
+mod tests;

@@ -5,14 +5,17 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use nixctl_proto::operation::{JournalLine, OperationState};
-use nixctl_proto::plan::Plan;
+use nixctl_proto::plan::{DiffEntry, Plan};
 use nixctl_proto::request::{InstallRequest, OperationRequest, RequestOptions};
 use nixctl_proto::settings::SettingView;
 use nixctl_proto::status::{Health, Status};
-use nixctl_proto::{Code, Failure, OperationId, OperationView};
+use nixctl_proto::{Code, Failure, Generation, OperationId, OperationView};
 use tokio::sync::{broadcast, watch};
 
 use super::{Backend, Change};
+
+/// A toplevel.
+pub const TOPLEVEL: &str = "/nix/store/0123456789abcdfghijklmnpqrsvwxyz-nixos-system-web-25.05";
 
 #[derive(Debug)]
 struct Entry {
@@ -30,6 +33,8 @@ pub struct FakeBackend {
     trusts_left: AtomicUsize,
     /// Keys and values that were configured.
     pub configured: Mutex<Vec<(String, String)>>,
+    /// Operations that were confirmed.
+    pub confirmed: Mutex<Vec<OperationId>>,
     /// How often settings were read again.
     pub reloads: AtomicU32,
     /// Whether it was asked to stop.
@@ -47,6 +52,7 @@ impl FakeBackend {
             next: AtomicU32::new(1),
             trusts_left: AtomicUsize::new(usize::MAX),
             configured: Mutex::default(),
+            confirmed: Mutex::default(),
             reloads: AtomicU32::new(0),
             stopped: AtomicBool::new(false),
             dead: AtomicBool::new(false),
@@ -145,6 +151,7 @@ impl Backend for FakeBackend {
             bytes_needed: 0,
             inodes_needed: 0,
             notes: Vec::new(),
+            switch: None,
         })
     }
 
@@ -162,6 +169,10 @@ impl Backend for FakeBackend {
             converged: if active.is_some() { 0.5 } else { 1.0 },
             active: active.cloned(),
             queued: 0,
+            current_generation: 7,
+            target_generation: 8,
+            reboot_needed: true,
+            convergence: "12 of 40 components".to_owned(),
         }
     }
 
@@ -239,6 +250,33 @@ impl Backend for FakeBackend {
             ));
         }
         self.submit(request, RequestOptions::default(), uid)
+    }
+
+    fn confirm(&self, id: &OperationId) -> Result<(), Failure> {
+        self.show(id)?;
+        self.confirmed.lock().unwrap().push(id.clone());
+        Ok(())
+    }
+
+    fn generations(&self) -> Result<Vec<Generation>, Failure> {
+        Ok(vec![Generation {
+            number: 7,
+            path: TOPLEVEL.to_owned(),
+            created: 1_700_000_000_000,
+            current: true,
+            proven: true,
+            label: "12 of 40 components".to_owned(),
+            ..Generation::default()
+        }])
+    }
+
+    fn diff(&self, from: &str, to: &str) -> Result<Vec<DiffEntry>, Failure> {
+        Ok(vec![DiffEntry {
+            name: format!("{from} {to}"),
+            old: vec!["1".to_owned(), "2".to_owned()],
+            new: Vec::new(),
+            bytes: -5,
+        }])
     }
 
     fn settings(&self) -> Vec<SettingView> {

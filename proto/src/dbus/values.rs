@@ -8,8 +8,10 @@ use zbus::zvariant::{OwnedValue, Value};
 use super::{Dictionary, Options};
 use crate::code::Code;
 use crate::failure::Failure;
+use crate::generation::Generation;
 use crate::operation::{JournalLine, OperationId, OperationKind, OperationState, OperationView};
-use crate::request::{OperationRequest, RequestOptions};
+use crate::plan::DiffEntry;
+use crate::request::{OperationRequest, RequestOptions, Strategy};
 use crate::settings::SettingView;
 use crate::status::{Health, Status};
 
@@ -74,6 +76,10 @@ pub fn status(all: &Dictionary) -> Result<(Status, Option<OperationId>), BadValu
         },
         active: None,
         queued: optional(all, "Queued")?,
+        current_generation: optional(all, "CurrentGeneration")?,
+        target_generation: optional(all, "TargetGeneration")?,
+        reboot_needed: optional(all, "RebootNeeded")?,
+        convergence: optional(all, "Convergence")?,
     };
     Ok((status, active))
 }
@@ -99,6 +105,45 @@ pub fn setting(all: &Dictionary) -> Result<SettingView, BadValue> {
     })
 }
 
+/// One entry of `ListGenerations()`.
+pub fn generation(all: &Dictionary) -> Result<Generation, BadValue> {
+    Ok(Generation {
+        number: required(all, "number")?,
+        path: required(all, "path")?,
+        created: optional(all, "created")?,
+        current: optional(all, "current")?,
+        default: optional(all, "default")?,
+        booted: optional(all, "booted")?,
+        proven: optional(all, "proven")?,
+        hybrid: optional(all, "hybrid")?,
+        label: optional(all, "label")?,
+    })
+}
+
+/// One entry of `Diff()`.
+pub fn difference(all: &Dictionary) -> Result<DiffEntry, BadValue> {
+    Ok(DiffEntry {
+        name: required(all, "name")?,
+        old: optional(all, "old")?,
+        new: optional(all, "new")?,
+        bytes: optional(all, "bytes")?,
+    })
+}
+
+/// The argument of `Plan` that a request has beside its options.
+pub fn argument(request: &OperationRequest) -> String {
+    match request {
+        OperationRequest::Switch(switch) => switch.toplevel.clone(),
+        OperationRequest::Rollback(rollback) => {
+            rollback.to.map(|to| to.to_string()).unwrap_or_default()
+        }
+        OperationRequest::Install(_)
+        | OperationRequest::Uninstall(_)
+        | OperationRequest::SelfInstall(_)
+        | OperationRequest::SelfUninstall => String::new(),
+    }
+}
+
 /// The options that carry a request: its own ones and those that every request takes.
 pub fn options<'a>(request: &'a OperationRequest, common: &'a RequestOptions) -> Options<'a> {
     let mut options = Options::new();
@@ -113,7 +158,19 @@ pub fn options<'a>(request: &'a OperationRequest, common: &'a RequestOptions) ->
         OperationRequest::Uninstall(uninstall) => {
             flag(&mut options, "keep-store", uninstall.keep_store);
         }
-        OperationRequest::SelfInstall(_) | OperationRequest::SelfUninstall => {}
+        OperationRequest::Switch(switch) => {
+            text(&mut options, "from", switch.from.as_ref());
+            if switch.strategy != Strategy::Auto {
+                options.insert("strategy", Value::from(switch.strategy.as_str()));
+            }
+            number(&mut options, "budget", switch.budget);
+            flag(&mut options, "drop-old", switch.drop_old);
+            number(&mut options, "soak", switch.soak);
+            number(&mut options, "confirm-within", switch.confirm_within);
+        }
+        OperationRequest::Rollback(_)
+        | OperationRequest::SelfInstall(_)
+        | OperationRequest::SelfUninstall => {}
     }
     flag(&mut options, "dry-run", common.dry_run);
     text(&mut options, "request-id", common.request_id.as_ref());
@@ -123,9 +180,7 @@ pub fn options<'a>(request: &'a OperationRequest, common: &'a RequestOptions) ->
         common.expected_current.as_ref(),
     );
     text(&mut options, "reason", common.reason.as_ref());
-    if let Some(seconds) = common.deadline {
-        options.insert("deadline", Value::from(seconds));
-    }
+    number(&mut options, "deadline", common.deadline);
     options
 }
 
@@ -133,6 +188,13 @@ pub fn options<'a>(request: &'a OperationRequest, common: &'a RequestOptions) ->
 fn text<'a>(options: &mut Options<'a>, key: &'static str, value: Option<&'a String>) {
     if let Some(value) = value {
         options.insert(key, Value::from(value.as_str()));
+    }
+}
+
+/// Adds a number that is only sent when it is set.
+fn number(options: &mut Options<'_>, key: &'static str, value: Option<u64>) {
+    if let Some(value) = value {
+        options.insert(key, Value::from(value));
     }
 }
 
@@ -165,6 +227,8 @@ fn kind(text: &str) -> Result<OperationKind, BadValue> {
         OperationKind::Uninstall,
         OperationKind::SelfInstall,
         OperationKind::SelfUninstall,
+        OperationKind::Switch,
+        OperationKind::Rollback,
     ]
     .into_iter()
     .find(|kind| kind.as_str() == text)
@@ -222,7 +286,7 @@ fn bad(key: &str, why: impl Into<String>) -> BadValue {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::request::{InstallRequest, UninstallRequest};
+    use crate::request::{InstallRequest, RollbackRequest, SwitchRequest, UninstallRequest};
 
     fn dictionary(entries: Vec<(&str, Value<'static>)>) -> Dictionary {
         entries
@@ -344,6 +408,59 @@ mod tests {
             options(&uninstall, &none).into_keys().collect::<Vec<_>>(),
             ["keep-store"]
         );
+    }
+
+    #[test]
+    fn a_switch_is_an_argument_and_options() {
+        let request = OperationRequest::Switch(SwitchRequest {
+            toplevel: "/nix/store/x".to_owned(),
+            from: Some("https://cache.example".to_owned()),
+            strategy: Strategy::Stepwise,
+            budget: Some(1 << 30),
+            drop_old: true,
+            soak: Some(0),
+            confirm_within: Some(20),
+        });
+        let common = RequestOptions::default();
+        let options = options(&request, &common);
+        let mut keys: Vec<_> = options.keys().copied().collect();
+        keys.sort_unstable();
+        assert_eq!(
+            keys,
+            [
+                "budget",
+                "confirm-within",
+                "drop-old",
+                "from",
+                "soak",
+                "strategy"
+            ]
+        );
+        assert_eq!(options["strategy"], Value::from("stepwise"));
+        assert_eq!(argument(&request), "/nix/store/x");
+        for (to, expected) in [(None, ""), (Some(7), "7")] {
+            let request = OperationRequest::Rollback(RollbackRequest { to });
+            assert_eq!(argument(&request), expected);
+        }
+    }
+
+    #[test]
+    fn generations_and_differences() {
+        let read = generation(&dictionary(vec![
+            ("number", 4u64.into()),
+            ("path", "/nix/store/x".into()),
+            ("default", true.into()),
+        ]))
+        .unwrap();
+        assert_eq!((read.number, read.default, read.proven), (4, true, false));
+        assert!(generation(&dictionary(vec![("number", 4u64.into())])).is_err());
+        let read = difference(&dictionary(vec![
+            ("name", "glibc".into()),
+            ("old", vec!["2.40"].into()),
+            ("bytes", (-5i64).into()),
+        ]))
+        .unwrap();
+        assert_eq!((read.old.len(), read.new.len(), read.bytes), (1, 0, -5));
     }
 
     #[test]

@@ -5,10 +5,10 @@ use std::fs::{File, Metadata};
 use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 
+use serde::Deserialize;
 use toml::Value;
-use toml::de::{DeTable, DeValue};
+use toml::de::{DeTable, DeValue, ValueDeserializer};
 
 use super::value::{check, defaults, nearest, sections};
 use super::{FRAGMENT_DIRECTORY, MAIN_FILE, SettingView, Settings, SettingsError};
@@ -109,8 +109,7 @@ fn entries(path: &Path, text: &str) -> Result<Vec<(String, Value)>, SettingsErro
             if !known.contains_key(&key) {
                 return Err(at(start, unknown(&key, &known)));
             }
-            let spelling = text.get(value.span()).unwrap_or_default();
-            let value = Value::from_str(spelling)
+            let value = Value::deserialize(ValueDeserializer::from(value.clone()))
                 .map_err(|error| error.message().to_owned())
                 .and_then(|value| check(&key, &value).map(|()| value))
                 .map_err(|why| at(start, format!("wrong value for `{key}`: {why}")))?;
@@ -360,6 +359,48 @@ mod tests {
         ] {
             let error = refusal(&[("config.d/x.toml", text.as_bytes())]);
             assert!(error.contains(&format!("x.toml line {line}: ")), "{error}");
+            assert!(error.contains(part), "{error}");
+        }
+    }
+
+    #[test]
+    fn probes_are_tables_of_their_own_and_come_whole_from_the_last_file() {
+        let root = machine(&[
+            (
+                "config.toml",
+                b"[switch]\nsoak_seconds = 5\n[[switch.probes]]\nname = \"a\"\ntcp = \"[::1]:80\"\n",
+            ),
+            (
+                "config.d/1.toml",
+                b"[[switch.probes]]\nname = \"b\"\ncommand = [\"true\"]\n\n[[switch.probes]]\nname = \"c\"\nunix = \"/run/c\"\nseconds = 3\n",
+            ),
+        ]);
+        let (settings, views) = load(root.path()).unwrap();
+        assert_eq!(settings.switch.soak_seconds, 5);
+        let names: Vec<&str> = settings.switch.probes.iter().map(|it| &*it.name).collect();
+        assert_eq!(names, ["b", "c"]);
+        assert_eq!(settings.switch.probes[1].seconds, 3);
+        let view = views.iter().find(|it| it.key == "switch.probes").unwrap();
+        assert!(
+            view.value.contains("/run/c") && view.file.ends_with("1.toml"),
+            "{view:?}"
+        );
+        for (text, part) in [
+            ("name = \"a\"", "exactly one"),
+            ("name = \"a\"\ntcp = \"a:1\"\nunix = \"/a\"", "exactly one"),
+            ("name = \"a\"\ntcp = \"a\"", "HOST:PORT"),
+            ("name = \"a\"\nhttp = \"ftp://a/\"", "http"),
+            ("name = \"a\"\nunix = \"a\"", "absolute"),
+            ("tcp = \"a:1\"", "name"),
+            ("name = \"a\"\ntcp = \"a:1\"\nseconds = 0", "at least 1"),
+            ("name = \"a\"\ntpc = \"a:1\"", "unknown field"),
+        ] {
+            let text = format!("\n[[switch.probes]]\n{text}\n");
+            let error = refusal(&[("config.d/x.toml", text.as_bytes())]);
+            assert!(
+                error.contains("x.toml line 2: wrong value for `switch.probes`"),
+                "{error}"
+            );
             assert!(error.contains(part), "{error}");
         }
     }

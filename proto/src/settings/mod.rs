@@ -8,11 +8,13 @@
 mod edit;
 mod error;
 mod load;
+mod switch;
 mod value;
 
 pub use edit::edit;
 pub use error::SettingsError;
 pub use load::{MAX_FILE_BYTES, load, merge};
+pub use switch::{OnFailure, ProbeSettings, SwitchSettings};
 
 use serde::{Deserialize, Serialize};
 
@@ -31,6 +33,8 @@ pub struct Settings {
     pub install: InstallSettings,
     /// How the daemon serves its clients.
     pub daemon: DaemonSettings,
+    /// How the system moves between generations.
+    pub switch: SwitchSettings,
 }
 
 /// `[install]`

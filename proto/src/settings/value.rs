@@ -73,6 +73,9 @@ fn sensible(key: &str, settings: &Settings) -> Result<(), String> {
         "daemon.log_level" if !LOG_LEVELS.contains(&daemon.log_level.as_str()) => {
             Err(format!("must be one of {}", LOG_LEVELS.join(", ")))
         }
+        "switch.activate_seconds" => at_least_one(settings.switch.activate_seconds),
+        "switch.keep_generations" => at_least_one(settings.switch.keep_generations.into()),
+        "switch.probes" => settings.switch.probes.iter().try_for_each(|it| it.check()),
         "daemon.connections_per_user" => at_least_one(daemon.connections_per_user.into()),
         "daemon.queue_length" => at_least_one(daemon.queue_length.into()),
         "daemon.history" => at_least_one(daemon.history.into()),
@@ -172,6 +175,9 @@ mod tests {
             ("install.build_group", Value::from("a b"), "account"),
             ("daemon.log_level", Value::from("loud"), "one of"),
             ("daemon.queue_length", Value::Integer(0), "at least"),
+            ("switch.on_failure", Value::from("panic"), "rollback"),
+            ("switch.activate_seconds", Value::Integer(0), "at least"),
+            ("switch.keep_generations", Value::Integer(0), "at least"),
         ] {
             let why = check(key, &value).unwrap_err();
             assert!(why.contains(part), "{key}: {why}");

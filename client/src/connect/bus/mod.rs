@@ -18,17 +18,17 @@ use futures_util::future::join_all;
 use nixctl_proto::bus::{MANAGER_INTERFACE, OPERATION_INTERFACE};
 use nixctl_proto::dbus::{Dictionary, ManagerProxy, OperationProxy, Options, values};
 use nixctl_proto::operation::JournalLine;
-use nixctl_proto::plan::Plan;
+use nixctl_proto::plan::{DiffEntry, Plan};
 use nixctl_proto::request::{OperationRequest, RequestOptions};
 use nixctl_proto::settings::SettingView;
 use nixctl_proto::status::Status;
-use nixctl_proto::{BUS_NAME, Code, Failure, MANAGER_PATH, OperationId, OperationView};
+use nixctl_proto::{BUS_NAME, Code, Failure, Generation, MANAGER_PATH, OperationId, OperationView};
 use serde::Serialize;
 use tokio::time::timeout;
 use zbus::Proxy;
 use zbus::connection::Builder;
 use zbus::proxy::{CacheProperties, MethodFlags};
-use zbus::zvariant::{DynamicDeserialize, DynamicType, OwnedObjectPath};
+use zbus::zvariant::{DynamicDeserialize, DynamicType, ObjectPath, OwnedObjectPath};
 
 use error::{about, refused, trouble};
 use follow::Follower;
@@ -118,7 +118,8 @@ impl Bus {
         let common = RequestOptions::default();
         let options = values::options(request, &common);
         let manager = self.manager().await?;
-        let plan = manager.plan(request.kind().as_str(), "", options);
+        let argument = values::argument(request);
+        let plan = manager.plan(request.kind().as_str(), &argument, options);
         let json = within(PLANNING, plan).await?;
         serde_json::from_str(&json).map_err(|error| {
             let message = format!("cannot read nixctld's plan: {error}");
@@ -132,23 +133,31 @@ impl Bus {
         request: &OperationRequest,
         options: &RequestOptions,
     ) -> Result<OperationId, Trouble> {
-        let method = match request {
-            OperationRequest::Install(_) => "Install",
-            OperationRequest::Uninstall(_) => "Uninstall",
-            OperationRequest::SelfInstall(_) | OperationRequest::SelfUninstall => {
-                let message = "cannot change nixctld over the bus: only an own one can do that";
-                return Err(Trouble::Refused(Failure::new(
-                    Code::InvalidArgument,
-                    message,
-                )));
-            }
-        };
         let options: Options<'_> = values::options(request, options);
         let manager = self.manager().await?;
-        accepted(
-            self.authorised(manager.inner(), method, &(options,))
-                .await?,
-        )
+        let proxy = manager.inner();
+        let path = match request {
+            OperationRequest::Install(_) => self.authorised(proxy, "Install", &(options,)).await,
+            OperationRequest::Uninstall(_) => {
+                self.authorised(proxy, "Uninstall", &(options,)).await
+            }
+            OperationRequest::Switch(switch) => {
+                let body = (switch.toplevel.as_str(), options);
+                self.authorised(proxy, "Switch", &body).await
+            }
+            OperationRequest::Rollback(rollback) => {
+                let body = (rollback.to.unwrap_or(0), options);
+                self.authorised(proxy, "Rollback", &body).await
+            }
+            OperationRequest::SelfInstall(_) | OperationRequest::SelfUninstall => {
+                let message = "cannot change nixctld over the bus: only an own one can do that";
+                Err(Trouble::Refused(Failure::new(
+                    Code::InvalidArgument,
+                    message,
+                )))
+            }
+        };
+        accepted(path?)
     }
 
     /// See [`super::Connection::list`].
@@ -223,6 +232,29 @@ impl Bus {
         let manager = self.manager().await?;
         self.authorised(manager.inner(), "Configure", &(key, value))
             .await
+    }
+
+    /// See [`super::Connection::confirm`].
+    pub async fn confirm(&self, id: &OperationId) -> Result<(), Trouble> {
+        let path = ObjectPath::try_from(id.object_path()).map_err(|error| trouble(error.into()))?;
+        let manager = self.manager().await?;
+        self.authorised(manager.inner(), "Confirm", &(path,)).await
+    }
+
+    /// See [`super::Connection::generations`].
+    pub async fn generations(&self) -> Result<Vec<Generation>, Trouble> {
+        let manager = self.manager().await?;
+        let rows = within(ANSWER, manager.list_generations()).await?;
+        let read = |row| values::generation(row).map_err(refused);
+        rows.iter().map(read).collect()
+    }
+
+    /// See [`super::Connection::diff`].
+    pub async fn diff(&self, from: &str, to: &str) -> Result<Vec<DiffEntry>, Trouble> {
+        let manager = self.manager().await?;
+        let rows = within(PLANNING, manager.diff(from, to)).await?;
+        let read = |row| values::difference(row).map_err(refused);
+        rows.iter().map(read).collect()
     }
 
     async fn manager_properties(&self) -> Result<Dictionary, Trouble> {

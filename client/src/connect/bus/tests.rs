@@ -6,11 +6,11 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 
 use nixctl_proto::bus::error_text;
-use nixctl_proto::request::InstallRequest;
+use nixctl_proto::request::{InstallRequest, RollbackRequest, SwitchRequest};
 use nixctl_proto::{MANAGER_PATH, OperationState};
 use zbus::message::{Flags, Header};
 use zbus::object_server::SignalEmitter;
-use zbus::zvariant::{ObjectPath, OwnedValue};
+use zbus::zvariant::{ObjectPath, OwnedValue, Value};
 use zbus::{DBusError, interface};
 
 use super::*;
@@ -85,6 +85,15 @@ impl Drop for TestBus {
 struct FakeManager {
     /// Whether the calls allowed asking for a password.
     flags: Arc<Mutex<Vec<bool>>>,
+    /// What was asked of the generations.
+    asked: Arc<Mutex<Vec<String>>>,
+}
+
+impl FakeManager {
+    fn ask(&self, what: String) -> ObjectPath<'static> {
+        self.asked.lock().unwrap().push(what);
+        ObjectPath::try_from(view().id.object_path()).unwrap()
+    }
 }
 
 #[derive(Debug)]
@@ -125,6 +134,50 @@ impl FakeManager {
             )),
             _ => Ok(ObjectPath::try_from(view().id.object_path()).unwrap()),
         }
+    }
+
+    fn switch(&self, toplevel: &str, options: HashMap<String, OwnedValue>) -> ObjectPath<'static> {
+        let mut keys: Vec<_> = options.into_keys().collect();
+        keys.sort_unstable();
+        self.ask(format!("switch {toplevel} {}", keys.join(" ")))
+    }
+
+    fn rollback(
+        &self,
+        generation: u64,
+        _options: HashMap<String, OwnedValue>,
+    ) -> ObjectPath<'static> {
+        self.ask(format!("rollback {generation}"))
+    }
+
+    fn confirm(&self, operation: ObjectPath<'_>) {
+        self.ask(format!("confirm {operation}"));
+    }
+
+    fn plan(&self, kind: &str, argument: &str, _options: HashMap<String, OwnedValue>) -> String {
+        self.ask(format!("plan {kind} {argument}"));
+        "{}".to_owned()
+    }
+
+    fn list_generations(&self) -> Vec<HashMap<&'static str, Value<'static>>> {
+        let path = Value::from("/nix/store/x");
+        vec![HashMap::from([
+            ("number", Value::from(7u64)),
+            ("path", path),
+        ])]
+    }
+
+    fn diff(&self, from: &str, to: &str) -> Vec<HashMap<&'static str, Value<'static>>> {
+        let name = Value::from(format!("{from} {to}"));
+        vec![HashMap::from([
+            ("name", name),
+            ("bytes", Value::from(-5i64)),
+        ])]
+    }
+
+    /// Not part of the interface: tells the test what was asked.
+    fn asked(&self) -> Vec<String> {
+        self.asked.lock().unwrap().clone()
     }
 
     fn list_operations(&self, _limit: u32) -> Vec<ObjectPath<'static>> {
@@ -259,6 +312,48 @@ async fn refusals_come_back_and_asking_is_only_allowed_when_it_is() {
         .await
         .unwrap_err();
     assert_eq!(Failure::from(unknown).code, Code::NotFound);
+}
+
+#[tokio::test]
+async fn generations_are_moved_listed_and_compared() {
+    let Some(bus) = TestBus::start() else { return };
+    let daemon = bus.daemon(OperationState::Running).await;
+    let client = bus.client(false).await;
+    let none = RequestOptions::default();
+    let switch = OperationRequest::Switch(SwitchRequest {
+        toplevel: "/nix/store/x".to_owned(),
+        soak: Some(1),
+        drop_old: true,
+        ..SwitchRequest::default()
+    });
+    assert_eq!(client.submit(&switch, &none).await, Ok(view().id));
+    for to in [None, Some(7)] {
+        let rollback = OperationRequest::Rollback(RollbackRequest { to });
+        assert_eq!(client.submit(&rollback, &none).await, Ok(view().id));
+    }
+    client.confirm(&view().id).await.unwrap();
+    // What the fake answers is no plan; that it was asked is what counts.
+    let unreadable = client.plan(&switch).await.unwrap_err();
+    assert_eq!(Failure::from(unreadable).code, Code::BadFrame);
+    let server = daemon.object_server();
+    let manager = server
+        .interface::<_, FakeManager>(MANAGER_PATH)
+        .await
+        .unwrap();
+    assert_eq!(
+        manager.get().await.asked(),
+        [
+            "switch /nix/store/x drop-old soak".to_owned(),
+            "rollback 0".to_owned(),
+            "rollback 7".to_owned(),
+            format!("confirm {}", view().id.object_path()),
+            "plan switch /nix/store/x".to_owned(),
+        ]
+    );
+    let generations = client.generations().await.unwrap();
+    assert_eq!((generations[0].number, generations[0].current), (7, false));
+    let packages = client.diff("a", "b").await.unwrap();
+    assert_eq!((packages[0].name.as_str(), packages[0].bytes), ("a b", -5));
 }
 
 #[tokio::test]

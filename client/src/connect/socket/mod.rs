@@ -11,11 +11,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nixctl_proto::operation::JournalLine;
-use nixctl_proto::plan::Plan;
+use nixctl_proto::plan::{DiffEntry, Plan};
 use nixctl_proto::request::{OperationRequest, Reply, Request, RequestOptions};
 use nixctl_proto::settings::SettingView;
 use nixctl_proto::status::Status;
-use nixctl_proto::{Code, Failure, OperationId, OperationView};
+use nixctl_proto::{Code, Failure, Generation, OperationId, OperationView};
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
@@ -163,6 +163,31 @@ impl Socket {
         done(self.shared.call(request, None).await?)
     }
 
+    /// See [`super::Connection::confirm`].
+    pub async fn confirm(&self, id: &OperationId) -> Result<(), Trouble> {
+        done(self.shared.call(Request::Confirm(id.clone()), None).await?)
+    }
+
+    /// See [`super::Connection::generations`].
+    pub async fn generations(&self) -> Result<Vec<Generation>, Trouble> {
+        match self.shared.call(Request::Generations, Some(ANSWER)).await? {
+            Reply::Generations(generations) => Ok(generations),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// See [`super::Connection::diff`].
+    pub async fn diff(&self, from: &str, to: &str) -> Result<Vec<DiffEntry>, Trouble> {
+        let request = Request::Diff {
+            from: from.to_owned(),
+            to: to.to_owned(),
+        };
+        match self.shared.call(request, Some(PLANNING)).await? {
+            Reply::Diff(entries) => Ok(entries),
+            other => Err(unexpected(&other)),
+        }
+    }
+
     /// See [`super::Connection::close`].
     pub async fn close(self) {
         self.shared.link.lock().await.shut().await;
@@ -284,6 +309,8 @@ fn unexpected(reply: &Reply) -> Trouble {
         Reply::Settings(_) => "settings",
         Reply::Done => "only \"done\"",
         Reply::Refused(_) => "a refusal",
+        Reply::Generations(_) => "generations",
+        Reply::Diff(_) => "a comparison",
     };
     let message = format!("cannot understand nixctld: it answered with {name}");
     Trouble::Refused(Failure::new(Code::BadFrame, message))

@@ -35,6 +35,7 @@ impl Engine {
             && current == id
         {
             cancel.request(Stop::Cancelled);
+            self.shared.wake();
             return Ok(());
         }
         self.cancel_queued(self.record(id)?)
@@ -49,6 +50,11 @@ impl Engine {
         let record = self.record(id)?;
         match record.state {
             State::Attention => self.resume(id),
+            // It tries again by itself; now is as good a time as any.
+            State::Waiting => {
+                self.shared.wake();
+                Ok(record.id)
+            }
             State::Failed | State::Reverted | State::Cancelled => {
                 let options = RequestOptions {
                     request_id: None,

@@ -37,6 +37,7 @@ impl Shared {
             let left = record.left(&self.host.clock.moment());
             let Some(left) = left.filter(|left| !left.is_zero()) else {
                 cancel.request(Stop::Cancelled);
+                self.wake();
                 return;
             };
             let waited = self.ended.wait_timeout(current, left);

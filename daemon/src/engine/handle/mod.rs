@@ -17,17 +17,23 @@ use super::{Change, Planner, Question, lines, runner, view};
 use crate::host::cancel::Stop;
 use crate::host::{Cancel, Host};
 use crate::payload::worker::Worker;
+use crate::switch::carry::Carry;
+use crate::switch::converge::Convergence;
+use crate::switch::generations;
 
 mod control;
 mod deadline;
 mod health;
 mod shared;
 mod submit;
+mod switch;
 
 #[cfg(test)]
 pub(super) use health::known;
 pub(super) use shared::Shared;
-use shared::{lock, open, stored};
+pub(super) use shared::lock;
+use shared::{open, stored};
+pub(super) use switch::superseded;
 
 /// How long an idle engine may show no life: longer than any one probe takes whose commands, or
 /// whose service manager, do not answer.
@@ -45,6 +51,8 @@ pub struct EngineParts {
     pub planner: Box<dyn Planner>,
     /// Does heavy work.
     pub worker: Box<dyn Worker>,
+    /// Carries the steps of switches out.
+    pub switch: Box<dyn Carry>,
     /// How long to wait for another process that has the database open.
     pub patience: Duration,
 }
@@ -88,6 +96,9 @@ impl Engine {
             host: parts.host,
             planner: parts.planner,
             worker: parts.worker,
+            switch: parts.switch,
+            convergence: Mutex::default(),
+            confirming: Mutex::default(),
             settings: Mutex::new(Arc::new(parts.settings)),
             live: Mutex::default(),
             current: Mutex::default(),
@@ -121,6 +132,7 @@ impl Engine {
             host: &self.shared.host,
             settings: &settings,
             owned: &self.shared.store.owned(),
+            recorded: &self.shared.recorded(),
             cancel: &Cancel::default(),
         })?;
         Ok(planned.view)
@@ -140,15 +152,32 @@ impl Engine {
             .as_ref()
             .and_then(|(id, _)| lock(&shared.live).get(id).map(|live| live.borrow().clone()))
             .or_else(|| open.first().map(view::of));
+        let convergence = lock(&shared.convergence).clone();
         Status {
             version: nixctl_proto::VERSION.to_owned(),
             nix_version: shared.nix_version(),
             health,
             health_reason,
-            converged: 1.0,
+            converged: convergence.as_ref().map_or(1.0, Convergence::share),
             queued: u32::try_from(open.len().saturating_sub(1)).unwrap_or(u32::MAX),
             active,
+            // Which one runs is read by those who show it.
+            current_generation: 0,
+            target_generation: self.target_generation(convergence.as_ref()),
+            reboot_needed: false,
+            convergence: convergence.map_or_else(String::new, |it| it.to_string()),
         }
+    }
+
+    /// Number that the target will have as a generation; 0 when nothing is on its way.
+    fn target_generation(&self, convergence: Option<&Convergence>) -> u64 {
+        let left = convergence.map_or(0, |it| it.defaults_left as u64);
+        if left == 0 {
+            return 0;
+        }
+        // What cannot be read is not shown; that it cannot is no reason to have no status.
+        let all = generations::list(&self.shared.host.fs).unwrap_or_default();
+        all.first().map_or(0, |newest| newest.number) + left
     }
 
     /// The newest operations, newest first; `limit` 0 for all.
@@ -235,6 +264,8 @@ impl Engine {
     /// Puts other settings in force, for operations that are planned from now on.
     pub fn set_settings(&self, settings: Settings) {
         *lock(&self.shared.settings) = Arc::new(settings);
+        // What waits may find that it need not any more.
+        self.shared.wake();
     }
 
     /// Whether the thread has shown life within the last minutes (a step may be long; its own

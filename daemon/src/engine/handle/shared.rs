@@ -19,6 +19,8 @@ use crate::host::cancel::Stop;
 use crate::host::{Cancel, Host};
 use crate::payload::worker::Worker;
 use crate::resource::error::fs_code;
+use crate::switch::carry::Carry;
+use crate::switch::converge::Convergence;
 
 /// What the thread and the callers share.
 pub(in super::super) struct Shared {
@@ -26,6 +28,11 @@ pub(in super::super) struct Shared {
     pub(in super::super) host: Host,
     pub(in super::super) planner: Box<dyn Planner>,
     pub(in super::super) worker: Box<dyn Worker>,
+    pub(in super::super) switch: Box<dyn Carry>,
+    /// How far the switch at work is.
+    pub(in super::super) convergence: Mutex<Option<Convergence>>,
+    /// The operation that waits for somebody to confirm it.
+    pub(in super::super) confirming: Mutex<Option<OperationId>>,
     pub(super) settings: Mutex<Arc<Settings>>,
     pub(super) live: Mutex<HashMap<OperationId, watch::Sender<OperationView>>>,
     pub(super) current: Mutex<Option<(OperationId, Cancel)>>,
@@ -42,7 +49,7 @@ pub(in super::super) struct Shared {
     pub(super) began: Instant,
 }
 
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(in super::super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -69,12 +76,17 @@ impl Shared {
         *guard = false;
     }
 
+    /// Forgets what woke the thread while it was at work.
+    pub(in super::super) fn forget_wakes(&self) {
+        *lock(&self.wake.0) = false;
+    }
+
     pub(super) fn wake(&self) {
         *lock(&self.wake.0) = true;
         self.wake.1.notify_all();
     }
 
-    pub(super) fn tell(&self, change: Change) {
+    pub(in super::super) fn tell(&self, change: Change) {
         // Nobody listening is no fault.
         let _ = self.changes.send(change);
     }
@@ -105,6 +117,8 @@ impl Shared {
 
     pub(in super::super) fn end(&self, id: &OperationId) {
         *lock(&self.current) = None;
+        *lock(&self.convergence) = None;
+        *lock(&self.confirming) = None;
         self.ended.notify_all();
         lock(&self.live).remove(id);
         self.tell(Change::Status);

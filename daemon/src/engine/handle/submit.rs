@@ -6,6 +6,7 @@ use nixctl_proto::{Code, Failure, OperationId, OperationState as State};
 use super::super::Change;
 use super::super::record::{Entry, OperationRecord, Record};
 use super::super::store::Change as Batch;
+use super::super::switching::is_switch;
 use super::Engine;
 use super::shared::{lock, stored};
 
@@ -68,6 +69,13 @@ impl Engine {
             change.request_id(uid, text, &record.id).map_err(stored)?;
         }
         shared.store.commit(change).map_err(stored)?;
+        if is_switch(&record.request)
+            && !record.options.dry_run
+            && let Err(error) = shared.supersede_queued(&record.id)
+        {
+            // They see it themselves when their turn comes.
+            tracing::warn!("cannot end the switches that wait: {error}");
+        }
         let live = shared.live(&record);
         if open > 0 {
             live.send_modify(|view| {

@@ -135,6 +135,10 @@ impl Run<'_> {
         self.journal_in(change, records)?;
         tracing::info!(OPERATION_ID = %self.record.id, "{} is {state}", self.record.request.kind());
         self.publish_record();
+        self.show_convergence();
+        if matches!(state, State::Succeeded | State::Reverted) {
+            self.forget_recipes();
+        }
         Ok(())
     }
 
@@ -206,9 +210,12 @@ impl Run<'_> {
             } else {
                 live.progress
             };
+            let waits = self.recovered.waiting.as_ref();
+            let waits = waits.filter(|_| fresh.state == State::Waiting);
             *live = OperationView {
                 step,
                 progress,
+                waiting_for: waits.map(|waiting| waiting.reason.clone()),
                 ..fresh
             };
         });

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use nixctl_proto::plan::Plan;
 use nixctl_proto::{Code, Failure, OperationState as State, OperationView};
 use tokio::sync::watch;
 
@@ -18,7 +19,9 @@ use crate::resource::Context;
 mod ledger;
 mod planning;
 mod steps;
+mod switch;
 mod told;
+mod waiting;
 
 use told::Told;
 
@@ -62,8 +65,12 @@ pub struct Run<'a> {
     cancel: Cancel,
     live: watch::Sender<OperationView>,
     scale: Scale,
+    /// The plan as people see it, of operations that store it.
+    plan: Option<Plan>,
     /// Whether an earlier daemon ended while it planned.
     was_planning: bool,
+    /// Whether it has waited its time, or was picked up while it waited, and shall try again.
+    has_rested: bool,
 }
 
 impl<'a> Run<'a> {
@@ -89,8 +96,13 @@ impl<'a> Run<'a> {
             recovered,
             cancel,
             live,
+            plan: None,
+            has_rested: true,
         };
+        run.plan = run.stored_plan()?;
         run.forgive_pause()?;
+        run.notice_reboot()?;
+        run.publish_record();
         Ok(run)
     }
 
@@ -102,7 +114,7 @@ impl<'a> Run<'a> {
         let step = self.recovered.at_work();
         let counted = match self.record.state {
             State::Planning => true,
-            State::Running => step.is_some(),
+            State::Running | State::Soaking => step.is_some(),
             _ => false,
         };
         let mut change = Change::default();
@@ -127,9 +139,10 @@ impl<'a> Run<'a> {
             let paused = match self.record.state {
                 State::Queued => self.enter(Event::Begin).map(|()| false)?,
                 State::Planning => self.plan()?,
-                State::Waiting => self.enter(Event::Resume).map(|()| false)?,
+                State::Waiting => self.waiting()?,
                 State::Running => self.forward()?,
-                State::Soaking => self.enter(Event::StepsDone).map(|()| false)?,
+                // Cut off in it: the step that watches is begun again.
+                State::Soaking => self.enter(Event::Proven).map(|()| false)?,
                 State::Committing => self.commit().map(|()| false)?,
                 State::Reverting => self.backward()?,
                 State::Succeeded

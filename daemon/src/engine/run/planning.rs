@@ -15,6 +15,9 @@ impl Run<'_> {
         if self.cancel.requested() == Some(Stop::Cancelled) || self.is_late() {
             return self.stop_planning().map(|()| false);
         }
+        if let Some(by) = self.superseded_by() {
+            return self.end_superseded(&by).map(|()| false);
+        }
         if std::mem::take(&mut self.was_planning) && !self.begin_again()? {
             return Ok(false);
         }
@@ -25,6 +28,7 @@ impl Run<'_> {
             host: &self.shared.host,
             settings: &settings,
             owned: &owned,
+            recorded: &self.shared.recorded(),
             cancel: &self.cancel,
         });
         match self.cancel.requested() {
@@ -60,8 +64,10 @@ impl Run<'_> {
         for (step, index) in planned.steps.iter().zip(0u32..) {
             change.step(&self.record.id, index, step)?;
         }
+        self.remember_plan(&mut change, &planned.view)?;
         self.scale = Scale::of(&planned.steps);
         self.steps = planned.steps;
+        self.plan = planned.view.switch.is_some().then(|| planned.view.clone());
         self.enter_in(
             change,
             Event::Planned,

@@ -8,11 +8,12 @@ use super::super::ownership::Ownership;
 use super::super::record::Record;
 use super::super::step::{Step, StepFailure};
 use super::super::store::Change;
+use super::super::switching::{confirmation, is_last_watch};
 use super::super::transition::Event;
 use super::told::Told;
-use super::{MAX_ATTEMPTS, PAUSES, Result, Run, never_ended};
+use super::{MAX_ATTEMPTS, PAUSES, Result, Run, State, never_ended};
 use crate::host::cancel::Stop;
-use crate::resource::{Undo, Undone};
+use crate::resource::{Context, Undo, Undone};
 
 impl Run<'_> {
     /// Carries the next step out. Says whether the daemon goes down instead.
@@ -21,6 +22,9 @@ impl Run<'_> {
             return self.enter(Event::StepsDone).map(|()| false);
         };
         let past_return = self.recovered.is_past_return(&self.steps);
+        if self.make_way(index)? {
+            return Ok(false);
+        }
         if past_return {
             self.shared.only_shutdown(&mut self.cancel, &self.live);
         } else {
@@ -45,11 +49,9 @@ impl Run<'_> {
         }
         let step = self.steps[index as usize].step.clone();
         self.show_step(index, &step.describe().summary);
-        let progress = Told::new(self, index);
-        let context = self.context(&progress);
         let undo = match earlier {
             Some((_, undo)) => Ok(undo),
-            None => step.prepare(&context),
+            None => self.prepare_step(&step, index),
         };
         let undo = match undo {
             Ok(undo) => undo,
@@ -67,6 +69,12 @@ impl Run<'_> {
             attempt,
             undo: undo.clone(),
         }])?;
+        if let Some(seconds) = confirmation(&self.steps, index) {
+            return self.confirm(index, seconds, &undo);
+        }
+        if is_last_watch(&self.steps, index) {
+            self.enter(Event::Soak)?;
+        }
         let progress = Told::new(self, index);
         // Past the point of no return there is only the way forwards.
         let pauses: &[Duration] = match self.recovered.is_past_return(&self.steps) {
@@ -74,7 +82,7 @@ impl Run<'_> {
             false => &[],
         };
         let result = self.tried(index, pauses, &undo, || {
-            step.apply(&self.context(&progress), &undo)
+            self.apply_step(&step, &self.context(&progress), &undo)
         });
         let notes = progress.into_notes();
         self.record.notes.extend(notes);
@@ -89,9 +97,60 @@ impl Run<'_> {
         let mut change = Change::default();
         self.own(&mut change, index, Ownership::of_done(&step, undo, &undone))?;
         self.keep(&undone.into_kept());
-        self.journal_in(change, vec![Record::Done { step: index }])?;
+        self.remember_proven(&mut change, index)?;
+        let records = vec![Record::Done { step: index }];
+        match self.record.state {
+            State::Soaking => self.enter_in(change, Event::Proven, records)?,
+            _ => self.journal_in(change, records)?,
+        }
         self.show_progress(index, 1.0);
+        self.show_convergence();
         Ok(())
+    }
+
+    fn apply_step(
+        &self,
+        step: &Step,
+        context: &Context<'_>,
+        undo: &Undo,
+    ) -> std::result::Result<Undone, StepFailure> {
+        match (step, undo) {
+            (Step::Switch(step), Undo::Switch(undo)) => {
+                self.shared.switch.apply(step, context, undo)
+            }
+            (step, undo) => step.apply(context, undo),
+        }
+    }
+
+    /// Undoes a step and writes that to the disk.
+    pub(super) fn undo_step(
+        &self,
+        index: u32,
+        undo: &Undo,
+    ) -> std::result::Result<Undone, StepFailure> {
+        let step = self.steps[index as usize].step.clone();
+        self.show_step(index, &step.describe().summary);
+        if self.is_gone(undo) {
+            return Ok(Undone::Clean);
+        }
+        let progress = Told::new(self, index);
+        self.tried(index, &PAUSES, undo, || {
+            let context = self.context(&progress);
+            match (&step, undo) {
+                (Step::Switch(step), Undo::Switch(undo)) => {
+                    self.shared.switch.undo(step, &context, undo)
+                }
+                (step, undo) => step.undo(&context, undo),
+            }
+        })
+    }
+
+    fn sync_step(&self, index: u32) -> std::result::Result<(), StepFailure> {
+        let host = &self.shared.host;
+        match &self.steps[index as usize].step {
+            Step::Switch(step) => self.shared.switch.sync(step, host),
+            step => step.sync(host),
+        }
     }
 
     fn step_failed(&mut self, index: u32, failed: StepFailure) -> Result<bool> {
@@ -108,6 +167,14 @@ impl Run<'_> {
             }
         }
         let event = self.way_back();
+        if event == Event::StepFailed {
+            if let Some(reason) = failed.waits {
+                return self.wait(index, reason).map(|()| false);
+            }
+            if let Some(floor) = self.stays_at(index) {
+                return self.wait(floor, failed.failure.message).map(|()| false);
+            }
+        }
         let begun = self.recovered.started.get(&index).cloned();
         match begun {
             // Nobody undoes it, and something of it may be there.
@@ -172,7 +239,7 @@ impl Run<'_> {
         }
         let undone = result?;
         if *undo != Undo::Nothing {
-            self.steps[index as usize].step.sync(&self.shared.host)?;
+            self.sync_step(index)?;
         }
         Ok(undone)
     }
@@ -194,12 +261,7 @@ impl Run<'_> {
             return self.enter(event).map(|()| false);
         };
         let step = self.steps[index as usize].step.clone();
-        self.show_step(index, &step.describe().summary);
-        let progress = Told::new(self, index);
-        let result = self.tried(index, &PAUSES, &undo, || {
-            step.undo(&self.context(&progress), &undo)
-        });
-        match result {
+        match self.undo_step(index, &undo) {
             Ok(undone) => {
                 let mut change = Change::default();
                 match Ownership::of_left(&step, &undo, &undone) {

@@ -3,7 +3,7 @@
 use nixctl_proto::OperationId;
 use serde::Serialize;
 
-use super::super::record::{Earlier, Entry, Judgement, OperationRecord, Owned};
+use super::super::record::{Before, Earlier, Entry, Judgement, OperationRecord, Owned};
 use super::super::step::PlannedStep;
 use super::StoreError;
 use super::codec::encode;
@@ -12,6 +12,8 @@ use super::codec::encode;
 pub(super) const SCHEMA_KEY: &[u8] = b"m/schema";
 /// Key of the last judgement.
 pub(super) const JUDGEMENT_KEY: &[u8] = b"m/health";
+/// Beginning of the keys of generations that have proven themselves.
+pub(super) const PROVEN: &str = "g/";
 
 /// Changes that become durable together.
 #[derive(Debug, Default)]
@@ -85,6 +87,33 @@ impl Change {
         self.batch.remove(paused_key(id));
     }
 
+    /// Remembers that somebody confirmed what an operation did.
+    pub fn confirmed(&mut self, id: &OperationId) -> Result<(), StoreError> {
+        self.put(confirmed_key(id), &())
+    }
+
+    /// Stores a plan as people see it, as JSON, which later versions can read, too.
+    pub fn plan(&mut self, id: &OperationId, json: &str) -> Result<(), StoreError> {
+        self.put(plan_key(id), &json)
+    }
+
+    /// Remembers what a switch found before it began.
+    pub fn before(&mut self, id: &OperationId, before: &Before) -> Result<(), StoreError> {
+        self.put(before_key(id), before)
+    }
+
+    /// Forgets the confirmation, the plan and what was before.
+    pub fn drop_switch(&mut self, id: &OperationId) {
+        for key in [confirmed_key(id), plan_key(id), before_key(id)] {
+            self.batch.remove(key);
+        }
+    }
+
+    /// Remembers that a generation has proven itself.
+    pub fn proven(&mut self, path: &str, by: &OperationId) -> Result<(), StoreError> {
+        self.put(format!("{PROVEN}{path}").into_bytes(), by)
+    }
+
     /// Remembers how the machine was judged.
     pub fn judgement(&mut self, judgement: &Judgement) -> Result<(), StoreError> {
         self.put(JUDGEMENT_KEY.to_vec(), judgement)
@@ -112,6 +141,18 @@ pub(in super::super) fn request_key(uid: u32, text: &str) -> Vec<u8> {
 
 pub(super) fn paused_key(id: &OperationId) -> Vec<u8> {
     format!("d/{id}").into_bytes()
+}
+
+pub(super) fn confirmed_key(id: &OperationId) -> Vec<u8> {
+    format!("c/{id}").into_bytes()
+}
+
+pub(super) fn plan_key(id: &OperationId) -> Vec<u8> {
+    format!("p/{id}").into_bytes()
+}
+
+pub(super) fn before_key(id: &OperationId) -> Vec<u8> {
+    format!("b/{id}").into_bytes()
 }
 
 pub(super) fn numbered(prefix: &str, id: &OperationId, number: u32) -> Vec<u8> {

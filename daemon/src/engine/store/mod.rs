@@ -7,7 +7,8 @@
 //!
 //! Keys: `m/schema`; `m/health` the last judgement; `o/ID` operations; `s/ID/STEP` planned steps;
 //! `j/ID/SEQUENCE` journal; `e/ID/STEP` what was owned before a step; `d/ID` asked to go down while
-//! at work; `w/RESOURCE` what is owned; `r/UID/REQUEST` operation of a user's request id.
+//! at work; `w/RESOURCE` what is owned; `r/UID/REQUEST` operation of a user's request id; of switches
+//! `c/ID` confirmed, `p/ID` plan, `b/ID` what was before, `g/PATH` generations that have proven themselves.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -27,6 +28,7 @@ mod change;
 mod codec;
 mod error;
 mod files;
+mod switch;
 
 pub use change::Change;
 pub(super) use change::request_key;
@@ -229,6 +231,7 @@ impl Store {
         let mut change = Change::default();
         change.batch.remove(operation_key(&record.id));
         change.drop_paused(&record.id);
+        change.drop_switch(&record.id);
         for prefix in ["s/", "j/", "e/"] {
             for key in self
                 .db

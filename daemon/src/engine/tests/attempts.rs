@@ -95,6 +95,7 @@ fn standing(fixture: &Fixture, reached: &Arc<AtomicBool>) -> Engine {
             Ok(planned(question.request.kind(), vec![fetch_of(9_000_000)]))
         })),
         worker: Box::new(worker),
+        switch: Box::new(crate::switch::carry::Machine),
         patience: Duration::from_secs(5),
     })
     .unwrap()

@@ -8,6 +8,7 @@ mod owned;
 mod queue;
 mod race;
 mod state;
+mod switch;
 mod told;
 
 use std::path::{Path, PathBuf};
@@ -78,6 +79,7 @@ pub(super) fn planned(kind: nixctl_proto::OperationKind, steps: Vec<Step>) -> Pl
         bytes_needed: 0,
         inodes_needed: 0,
         notes: Vec::new(),
+        switch: None,
     };
     let steps = steps
         .into_iter()
@@ -152,6 +154,7 @@ impl Fixture {
             settings: Settings::default(),
             planner: Box::new(planner),
             worker: Box::new(Idle),
+            switch: Box::new(crate::switch::carry::Machine),
             patience: Duration::from_millis(200),
         })
         .unwrap()

@@ -29,6 +29,7 @@ fn two_daemons_do_not_share_a_database() {
         settings: Settings::default(),
         planner: Box::new(Files(NAMES.to_vec())),
         worker: Box::new(Idle),
+        switch: Box::new(crate::switch::carry::Machine),
         patience: Duration::ZERO,
     });
     assert_eq!(second.unwrap_err().code, Code::Busy);
@@ -117,6 +118,7 @@ fn a_state_that_the_system_refuses_is_not_damaged() {
         settings: Settings::default(),
         planner: Box::new(Files(NAMES.to_vec())),
         worker: Box::new(Idle),
+        switch: Box::new(crate::switch::carry::Machine),
         patience: Duration::ZERO,
     })
     .unwrap_err();

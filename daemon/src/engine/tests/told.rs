@@ -48,6 +48,7 @@ fn progress_goes_by_bytes_and_never_back() {
                 view: Arc::clone(&view),
                 seen: Arc::clone(&seen),
             }),
+            switch: Box::new(crate::switch::carry::Machine),
             patience: Duration::ZERO,
         })
         .unwrap();

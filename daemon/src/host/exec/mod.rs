@@ -12,6 +12,10 @@ use std::time::Duration;
 use super::cancel::Cancel;
 pub use system::{LeashedExec, SystemExec};
 
+/// Bytes kept of standard output; the rest is read and dropped. An output of this length is one that
+/// may have been cut off.
+pub const STDOUT_LIMIT: usize = 16 << 20;
+
 /// Characters at the end of standard error that an error shows.
 const STDERR_SHOWN: usize = 2000;
 
@@ -96,7 +100,7 @@ impl Command {
 pub struct Output {
     /// Exit code, or 128 plus the signal that ended it.
     pub code: i32,
-    /// Standard output, at most 16 MiB.
+    /// Standard output, at most [`STDOUT_LIMIT`].
     pub stdout: Vec<u8>,
     /// Standard error, at most 1 MiB.
     pub stderr: Vec<u8>,
@@ -189,6 +193,22 @@ pub trait Exec: Send + Sync + Debug {
     /// # Errors
     /// When it could not be started, passed its deadline or was asked to stop.
     fn output(&self, command: &Command, cancel: &Cancel) -> Result<Output, ExecError>;
+
+    /// As [`Exec::output`], but hands over what it says on standard error as it comes, however
+    /// much that is; the output has none of it.
+    ///
+    /// # Errors
+    /// As [`Exec::output`].
+    fn follow(
+        &self,
+        command: &Command,
+        cancel: &Cancel,
+        said: &mut dyn FnMut(&[u8]),
+    ) -> Result<Output, ExecError> {
+        let mut output = self.output(command, cancel)?;
+        said(&std::mem::take(&mut output.stderr));
+        Ok(output)
+    }
 
     /// Where a program is, if it is installed.
     fn find(&self, program: &str) -> Option<PathBuf>;

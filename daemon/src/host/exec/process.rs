@@ -11,12 +11,11 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
-use super::Command;
 use super::pipe::{Feed, Pipe};
 use super::system::PATH;
+use super::{Command, STDOUT_LIMIT};
 
-/// Bytes kept of standard output and of standard error; the rest is read and dropped.
-pub(super) const STDOUT_LIMIT: usize = 16 << 20;
+/// Bytes kept of standard error; the rest is read and dropped.
 pub(super) const STDERR_LIMIT: usize = 1 << 20;
 
 /// Waits between two looks at the process grow from the first to the second.

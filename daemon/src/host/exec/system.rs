@@ -25,7 +25,16 @@ pub struct SystemExec;
 
 impl Exec for SystemExec {
     fn output(&self, command: &Command, cancel: &Cancel) -> Result<Output, ExecError> {
-        run(command, cancel, |path| std::process::Command::new(path))
+        run(command, cancel, &mut |_| {}, plain)
+    }
+
+    fn follow(
+        &self,
+        command: &Command,
+        cancel: &Cancel,
+        said: &mut dyn FnMut(&[u8]),
+    ) -> Result<Output, ExecError> {
+        run(command, cancel, &mut hand_over(said), plain)
     }
 
     fn find(&self, program: &str) -> Option<PathBuf> {
@@ -43,15 +52,19 @@ pub struct LeashedExec {
 
 impl Exec for LeashedExec {
     fn output(&self, command: &Command, cancel: &Cancel) -> Result<Output, ExecError> {
-        run(command, cancel, |path| {
-            if command.run_as.is_some() {
-                return std::process::Command::new(path);
-            }
-            let mut leashed = std::process::Command::new(&self.daemon);
-            leashed.arg("leashed").arg(std::process::id().to_string());
-            leashed.arg(path);
-            leashed
+        run(command, cancel, &mut |_| {}, |path| {
+            self.leashed(command, path)
         })
+    }
+
+    fn follow(
+        &self,
+        command: &Command,
+        cancel: &Cancel,
+        said: &mut dyn FnMut(&[u8]),
+    ) -> Result<Output, ExecError> {
+        let start = |path: &Path| self.leashed(command, path);
+        run(command, cancel, &mut hand_over(said), start)
     }
 
     fn find(&self, program: &str) -> Option<PathBuf> {
@@ -59,10 +72,38 @@ impl Exec for LeashedExec {
     }
 }
 
-/// Runs a command to its end, beginning with what `start` makes of its program.
+impl LeashedExec {
+    fn leashed(&self, command: &Command, path: &Path) -> std::process::Command {
+        if command.run_as.is_some() {
+            return plain(path);
+        }
+        let mut leashed = std::process::Command::new(&self.daemon);
+        leashed.arg("leashed").arg(std::process::id().to_string());
+        leashed.arg(path);
+        leashed
+    }
+}
+
+fn plain(path: &Path) -> std::process::Command {
+    std::process::Command::new(path)
+}
+
+/// Hands over what was kept of standard error, and makes room for more.
+fn hand_over(said: &mut dyn FnMut(&[u8])) -> impl FnMut(&mut Vec<u8>) {
+    move |kept| {
+        if !kept.is_empty() {
+            said(kept);
+            kept.clear();
+        }
+    }
+}
+
+/// Runs a command to its end, beginning with what `start` makes of its program. `look` sees what
+/// was kept of standard error, again and again.
 fn run(
     command: &Command,
     cancel: &Cancel,
+    look: &mut dyn FnMut(&mut Vec<u8>),
     start: impl FnOnce(&Path) -> std::process::Command,
 ) -> Result<Output, ExecError> {
     let started = Instant::now();
@@ -78,6 +119,7 @@ fn run(
         if let Some(status) = process.turn().map_err(fail)? {
             break status;
         }
+        look(&mut process.stderr.kept);
         if cancel.requested().is_some() {
             process.end();
             return Err(ExecError::Stopped {
@@ -93,6 +135,7 @@ fn run(
         }
     };
     process.drain();
+    look(&mut process.stderr.kept);
     Ok(Output {
         code: ended
             .code()
@@ -116,7 +159,8 @@ fn find(program: &str) -> Option<PathBuf> {
 mod tests {
     use std::time::Duration;
 
-    use super::super::process::{STDERR_LIMIT, STDOUT_LIMIT, TERM_GRACE};
+    use super::super::STDOUT_LIMIT;
+    use super::super::process::{STDERR_LIMIT, TERM_GRACE};
     use super::*;
     use crate::host::cancel::Stop;
 
@@ -171,6 +215,19 @@ mod tests {
             (output.stdout.len(), output.stderr.len()),
             (STDOUT_LIMIT, STDERR_LIMIT)
         );
+    }
+
+    #[test]
+    fn what_it_says_can_be_followed_without_end() {
+        let (mut bytes, mut calls) = (0, 0);
+        let script = sh("head -c 5000000 /dev/zero >&2; sleep 0.2; printf end >&2; exit 3");
+        let output = SystemExec.follow(&script, &Cancel::default(), &mut |said| {
+            bytes += said.len();
+            calls += 1;
+        });
+        let output = output.unwrap();
+        assert_eq!((bytes, output.code), (5_000_003, 3));
+        assert!(calls > 1 && output.stderr.is_empty());
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! an image to the code under test. A fake never waits: what hangs fails at once, as the real one
 //! would at its deadline.
 
+mod control;
 mod exec;
 mod services;
 

@@ -5,8 +5,9 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use super::control::Switching;
 use super::lock;
-use crate::host::service::{ServiceError, ServiceManager, UnitState};
+use crate::host::service::{Control, ServiceError, ServiceManager, UnitState};
 
 /// Units in memory, with every change that was asked for.
 ///
@@ -19,6 +20,7 @@ pub struct FakeServices {
     running: AtomicBool,
     /// How many changes are still to succeed before one fails.
     until_failure: AtomicUsize,
+    pub(super) switching: Mutex<Switching>,
 }
 
 impl Default for FakeServices {
@@ -28,6 +30,7 @@ impl Default for FakeServices {
             calls: Mutex::default(),
             running: AtomicBool::new(true),
             until_failure: AtomicUsize::new(usize::MAX),
+            switching: Mutex::default(),
         }
     }
 }
@@ -80,7 +83,8 @@ impl FakeServices {
     }
 
     /// Remembers a change and fails it when that was asked for.
-    fn note(&self, action: &'static str, unit: &str) -> Result<(), ServiceError> {
+    pub(super) fn note(&self, action: &'static str, unit: &str) -> Result<(), ServiceError> {
+        self.die_if_due();
         lock(&self.calls).push(format!("{action} {unit}").trim_end().to_owned());
         let fails = self
             .until_failure
@@ -102,7 +106,7 @@ impl FakeServices {
         Ok(())
     }
 
-    fn change(
+    pub(super) fn change(
         &self,
         action: &'static str,
         unit: &str,
@@ -123,13 +127,17 @@ impl FakeServices {
         }
     }
 
-    fn is_active(&self, unit: &str) -> bool {
+    pub(super) fn is_active(&self, unit: &str) -> bool {
         lock(&self.units)
             .get(unit)
             .is_some_and(UnitState::is_active)
     }
 
-    fn running_only(&self, action: &'static str, unit: &str) -> Result<(), ServiceError> {
+    pub(super) fn running_only(
+        &self,
+        action: &'static str,
+        unit: &str,
+    ) -> Result<(), ServiceError> {
         if self.is_running() {
             return Ok(());
         }
@@ -145,6 +153,10 @@ impl FakeServices {
 impl ServiceManager for FakeServices {
     fn is_running(&self) -> bool {
         self.running.load(Ordering::SeqCst)
+    }
+
+    fn control(&self) -> Option<&dyn Control> {
+        self.is_running().then_some(self)
     }
 
     fn reload(&self) -> Result<(), ServiceError> {
@@ -189,7 +201,10 @@ impl ServiceManager for FakeServices {
 
     fn stop(&self, unit: &str, _deadline: Duration) -> Result<(), ServiceError> {
         self.note("stop", unit)?;
-        if let Some(state) = lock(&self.units).get_mut(unit) {
+        let mut units = lock(&self.units);
+        if units.get(unit).is_some_and(|it| it.file == "transient") {
+            units.remove(unit);
+        } else if let Some(state) = units.get_mut(unit) {
             state.active = "inactive".to_owned();
         }
         Ok(())

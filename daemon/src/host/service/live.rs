@@ -3,7 +3,9 @@
 
 use std::time::Duration;
 
-use super::{ServiceError, ServiceManager, Systemd};
+use super::{
+    Control, JobVerb, ServiceError, ServiceManager, Systemd, Transient, UnitDetails, UnitJob,
+};
 
 const DIR: &str = "/etc/systemd/system";
 const LONG: Duration = Duration::from_secs(30);
@@ -155,4 +157,141 @@ fn a_lost_bus_is_found_again() {
     );
     services.stop(unit, LONG).unwrap();
     assert!(!services.state(unit).unwrap().is_active());
+}
+
+fn job(verb: JobVerb, unit: &str, deadline: Duration) -> UnitJob {
+    UnitJob {
+        verb,
+        unit: unit.to_owned(),
+        deadline,
+    }
+}
+
+/// Looks at a unit until it has come to its end.
+fn ended(services: &Systemd, unit: &str) -> UnitDetails {
+    for _ in 0..300 {
+        let details = services.details(unit).unwrap();
+        if details.active == "failed" || details.sub == "exited" {
+            return details;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    panic!("{unit} does not end");
+}
+
+#[test]
+#[ignore = "changes units of the machine it runs on"]
+fn jobs_of_a_batch_end_each_for_itself() {
+    let services = systemd();
+    let mut units = Units(Vec::new());
+    let mut batch = Vec::new();
+    for at in 0..40 {
+        let name = format!("nixctl-many{at}.service");
+        units.add(&name, "[Service]\nExecStart=/bin/sleep 1000\n");
+        batch.push(job(JobVerb::Start, &name, LONG));
+    }
+    units.add(
+        "nixctl-bad3.service",
+        "[Service]\nType=oneshot\nExecStart=/bin/false\n",
+    );
+    units.add(
+        "nixctl-slow3.service",
+        "[Service]\nType=oneshot\nExecStart=/bin/sleep 20\n",
+    );
+    services.reload().unwrap();
+    batch.push(job(JobVerb::Start, "nixctl-bad3.service", LONG));
+    batch.push(job(
+        JobVerb::Start,
+        "nixctl-slow3.service",
+        Duration::from_secs(1),
+    ));
+    batch.push(job(JobVerb::Start, "nixctl-none.service", LONG));
+    let began = std::time::Instant::now();
+    let results = services.run_jobs(&batch);
+    assert!(
+        began.elapsed() < Duration::from_secs(15),
+        "{:?}",
+        began.elapsed()
+    );
+    assert!(results[..40].iter().all(Result::is_ok), "{results:?}");
+    assert!(matches!(&results[40], Err(ServiceError::Job { result, .. }) if result == "failed"));
+    assert!(matches!(&results[41], Err(ServiceError::Deadline { .. })));
+    assert!(matches!(&results[42], Err(ServiceError::Refused { .. })));
+
+    let name = "nixctl-many7.service";
+    let file = format!("{DIR}/{name}");
+    let files = services.fragments(&[name, "nixctl-none.service"]);
+    assert_eq!(
+        files.into_iter().collect::<Vec<_>>(),
+        [(name.to_owned(), file)]
+    );
+    let before = services.details(name).unwrap();
+    assert_eq!(before.start_timeout, Some(Duration::from_secs(90)));
+    assert_eq!(before.invocation.len(), 32);
+    let restarted = services.run_jobs(&[job(JobVerb::Restart, name, LONG)]);
+    assert!(restarted[0].is_ok());
+    assert_ne!(
+        services.details(name).unwrap().invocation,
+        before.invocation
+    );
+    let loaded = services.loaded().unwrap();
+    let state = |name: &str| {
+        loaded
+            .iter()
+            .find(|it| it.name == name)
+            .unwrap()
+            .active
+            .clone()
+    };
+    assert_eq!(state(name), "active");
+    assert_eq!(state("nixctl-bad3.service"), "failed");
+    services.reset_all_failed().unwrap();
+    assert_eq!(
+        services.details("nixctl-bad3.service").unwrap().active,
+        "inactive"
+    );
+}
+
+#[test]
+#[ignore = "starts the service manager of the machine anew"]
+fn transient_units_keep_their_results_over_a_restart_of_systemd() {
+    let services = systemd();
+    let transient = |unit: &str, script: &str, deadline| Transient {
+        unit: unit.to_owned(),
+        description: "a test".to_owned(),
+        command: ["/bin/sh", "-c", script].map(str::to_owned).to_vec(),
+        env: vec![("CODE".to_owned(), "7".to_owned())],
+        deadline,
+    };
+    let good = transient("nixctl-good4.service", "sleep 1", LONG);
+    let bad = transient("nixctl-bad4.service", "exit $CODE", LONG);
+    let slow = transient("nixctl-slow4.service", "sleep 100", Duration::from_secs(1));
+    for transient in [&good, &bad, &slow] {
+        services.start_transient(transient).unwrap();
+    }
+    services.reexecute().unwrap();
+    for transient in [&good, &bad, &slow] {
+        services.start_transient(transient).unwrap();
+    }
+    let (good, bad, slow) = (
+        ended(&services, &good.unit),
+        ended(&services, &bad.unit),
+        ended(&services, &slow.unit),
+    );
+    assert_eq!((good.active.as_str(), good.exit_status), ("active", 0));
+    assert_eq!((bad.active.as_str(), bad.exit_status), ("failed", 7));
+    assert_eq!(
+        (slow.active.as_str(), slow.result.as_str()),
+        ("failed", "timeout")
+    );
+    for unit in [
+        "nixctl-good4.service",
+        "nixctl-bad4.service",
+        "nixctl-slow4.service",
+    ] {
+        let stopped = services.run_jobs(&[job(JobVerb::Stop, unit, LONG)]);
+        assert!(stopped[0].is_ok(), "{stopped:?}");
+        services.reset_failed(unit).unwrap();
+        assert_eq!(services.details(unit).unwrap().load, "not-found");
+    }
 }

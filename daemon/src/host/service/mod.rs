@@ -3,6 +3,7 @@
 //! Three kinds: systemd of the running machine, the unit files of an image that is not running,
 //! and none at all. [`detect`] tells which one a machine has.
 
+mod control;
 mod image;
 #[cfg(test)]
 mod live;
@@ -15,6 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Fs;
+pub use control::{Control, JobVerb, LoadedUnit, Transient, UnitDetails, UnitJob};
 pub use image::ImageUnits;
 pub use none::NoServices;
 pub use systemd::Systemd;
@@ -116,6 +118,11 @@ pub enum ServiceError {
 pub trait ServiceManager: Send + Sync + Debug {
     /// Whether units can be started and stopped (false for images and machines without one).
     fn is_running(&self) -> bool;
+
+    /// What a switch of generations needs; nothing where units cannot be started.
+    fn control(&self) -> Option<&dyn Control> {
+        None
+    }
 
     /// Reads the unit files again.
     ///

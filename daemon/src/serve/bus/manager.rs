@@ -1,6 +1,5 @@
 //! `org.nixctl1.Manager`: asks for operations and says how the machine is.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use nixctl_proto::OperationId;
@@ -11,6 +10,7 @@ use zbus::{Connection, fdo, interface};
 
 use super::objects::publish_one;
 use super::options::{self, Options};
+use super::rows::{self, Row};
 use super::{BusError, caller};
 use crate::serve::Service;
 
@@ -30,9 +30,6 @@ impl Manager {
         Ok(self.service.status().await?)
     }
 }
-
-/// Dictionary of a line of a table.
-type Row = HashMap<&'static str, Value<'static>>;
 
 #[interface(name = "org.nixctl1.Manager", introspection_docs = false)]
 impl Manager {
@@ -62,6 +59,59 @@ impl Manager {
         let id = self.service.submit(&caller, request, options).await?;
         publish_one(connection, &self.service, &id, true).await;
         path_of(&id)
+    }
+
+    #[zbus(out_args("operation"))]
+    async fn switch(
+        &self,
+        toplevel: String,
+        options: Options,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+    ) -> Result<OwnedObjectPath, BusError> {
+        let (request, options) = options::switch(toplevel, options)?;
+        let caller = caller(connection, &header).await?;
+        let id = self.service.submit(&caller, request, options).await?;
+        publish_one(connection, &self.service, &id, true).await;
+        path_of(&id)
+    }
+
+    #[zbus(out_args("operation"))]
+    async fn rollback(
+        &self,
+        generation: u64,
+        options: Options,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+    ) -> Result<OwnedObjectPath, BusError> {
+        let (request, options) = options::rollback(generation, options)?;
+        let caller = caller(connection, &header).await?;
+        let id = self.service.submit(&caller, request, options).await?;
+        publish_one(connection, &self.service, &id, true).await;
+        path_of(&id)
+    }
+
+    async fn confirm(
+        &self,
+        operation: OwnedObjectPath,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+    ) -> Result<(), BusError> {
+        let id = id_of(&operation)?;
+        let caller = caller(connection, &header).await?;
+        Ok(self.service.confirm(&caller, &id).await?)
+    }
+
+    #[zbus(out_args("generations"))]
+    async fn list_generations(&self) -> Result<Vec<Row>, BusError> {
+        let generations = self.service.generations().await?;
+        Ok(generations.into_iter().map(rows::generation).collect())
+    }
+
+    #[zbus(out_args("packages"))]
+    async fn diff(&self, from: String, to: String) -> Result<Vec<Row>, BusError> {
+        let packages = self.service.diff(&from, &to).await?;
+        Ok(packages.into_iter().map(rows::difference).collect())
     }
 
     #[zbus(out_args("plan"))]
@@ -102,14 +152,7 @@ impl Manager {
     #[zbus(out_args("settings"))]
     async fn settings(&self) -> Result<Vec<Row>, BusError> {
         let views = self.service.settings().await?;
-        let row = |view: nixctl_proto::settings::SettingView| {
-            HashMap::from([
-                ("key", Value::from(view.key)),
-                ("value", Value::from(view.value)),
-                ("file", Value::from(view.file)),
-            ])
-        };
-        Ok(views.into_iter().map(row).collect())
+        Ok(views.into_iter().map(rows::setting).collect())
     }
 
     #[zbus(property(emits_changed_signal = "const"))]
@@ -138,6 +181,26 @@ impl Manager {
     }
 
     #[zbus(property)]
+    async fn convergence(&self) -> fdo::Result<String> {
+        Ok(self.status().await?.convergence)
+    }
+
+    #[zbus(property)]
+    async fn current_generation(&self) -> fdo::Result<u64> {
+        Ok(self.status().await?.current_generation)
+    }
+
+    #[zbus(property)]
+    async fn target_generation(&self) -> fdo::Result<u64> {
+        Ok(self.status().await?.target_generation)
+    }
+
+    #[zbus(property)]
+    async fn reboot_needed(&self) -> fdo::Result<bool> {
+        Ok(self.status().await?.reboot_needed)
+    }
+
+    #[zbus(property)]
     async fn active_operation(&self) -> fdo::Result<OwnedObjectPath> {
         Ok(active_path(&self.status().await?))
     }
@@ -155,6 +218,10 @@ pub fn properties(status: &Status) -> Vec<(&'static str, Value<'static>)> {
         ("HealthReason", Value::from(status.health_reason.clone())),
         ("Queued", Value::from(status.queued)),
         ("Converged", Value::from(status.converged)),
+        ("Convergence", Value::from(status.convergence.clone())),
+        ("CurrentGeneration", Value::from(status.current_generation)),
+        ("TargetGeneration", Value::from(status.target_generation)),
+        ("RebootNeeded", Value::from(status.reboot_needed)),
         (
             "ActiveOperation",
             Value::from(active_path(status).into_inner()),
@@ -170,6 +237,13 @@ fn active_path(status: &Status) -> OwnedObjectPath {
         Some(view) => path_of(&view.id).unwrap_or_else(|_| root()),
         None => root(),
     }
+}
+
+fn id_of(path: &OwnedObjectPath) -> Result<OperationId, BusError> {
+    path.as_str().parse().map_err(|error| {
+        let text = format!("cannot find the operation {path}: {error}");
+        nixctl_proto::Failure::new(nixctl_proto::Code::NotFound, text).into()
+    })
 }
 
 fn path_of(id: &OperationId) -> Result<OwnedObjectPath, BusError> {

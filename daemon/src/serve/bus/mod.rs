@@ -13,6 +13,7 @@ mod manager;
 mod objects;
 mod operation;
 mod options;
+mod rows;
 // They need dbus-daemon.
 #[cfg(test)]
 #[cfg(target_os = "linux")]

@@ -5,7 +5,10 @@
 
 use std::collections::HashMap;
 
-use nixctl_proto::request::{InstallRequest, OperationRequest, RequestOptions, UninstallRequest};
+use nixctl_proto::request::{
+    InstallRequest, OperationRequest, RequestOptions, RollbackRequest, Strategy, SwitchRequest,
+    UninstallRequest,
+};
 use nixctl_proto::{Code, Failure};
 use zbus::zvariant::{OwnedValue, Value};
 
@@ -34,8 +37,41 @@ pub fn uninstall(mut options: Options) -> Result<(OperationRequest, RequestOptio
     Ok((OperationRequest::Uninstall(request), common(options)?))
 }
 
+/// The request and options of `Switch`.
+pub fn switch(
+    toplevel: String,
+    mut options: Options,
+) -> Result<(OperationRequest, RequestOptions), Failure> {
+    let strategy = match text(&mut options, "strategy")? {
+        Some(word) => word
+            .parse()
+            .map_err(|why| invalid("strategy", &word, why))?,
+        None => Strategy::default(),
+    };
+    let request = SwitchRequest {
+        toplevel,
+        from: text(&mut options, "from")?,
+        strategy,
+        budget: number(&mut options, "budget")?,
+        drop_old: flag(&mut options, "drop-old")?,
+        soak: number(&mut options, "soak")?,
+        confirm_within: number(&mut options, "confirm-within")?,
+    };
+    Ok((OperationRequest::Switch(request), common(options)?))
+}
+
+/// The request and options of `Rollback`; 0 stands for no number.
+pub fn rollback(
+    generation: u64,
+    options: Options,
+) -> Result<(OperationRequest, RequestOptions), Failure> {
+    let to = (generation != 0).then_some(generation);
+    let request = OperationRequest::Rollback(RollbackRequest { to });
+    Ok((request, common(options)?))
+}
+
 /// The request that `Plan` is about. The argument is what is most often said: for an install its
-/// version or source.
+/// version or source, for a switch its toplevel, for a rollback the number.
 pub fn plan(kind: &str, argument: &str, mut options: Options) -> Result<OperationRequest, Failure> {
     match kind {
         "install" => {
@@ -55,7 +91,20 @@ pub fn plan(kind: &str, argument: &str, mut options: Options) -> Result<Operatio
         }
         "uninstall" if argument.is_empty() => Ok(uninstall(options)?.0),
         "uninstall" => Err(invalid("argument", argument, "an uninstall has none")),
-        _ => Err(invalid("kind", kind, "the kinds are install and uninstall")),
+        "switch" => Ok(switch(argument.to_owned(), options)?.0),
+        "rollback" => {
+            let generation = match argument {
+                "" => 0,
+                text => text
+                    .parse()
+                    .map_err(|_| invalid("argument", text, "a generation is a number"))?,
+            };
+            Ok(rollback(generation, options)?.0)
+        }
+        _ => {
+            let why = "the kinds are install, uninstall, switch and rollback";
+            Err(invalid("kind", kind, why))
+        }
     }
 }
 
@@ -198,6 +247,46 @@ mod tests {
     }
 
     #[test]
+    fn a_switch_has_its_own_options() {
+        let all = options(&[
+            ("from", "https://a.example".into()),
+            ("strategy", "stepwise".into()),
+            ("budget", 5u64.into()),
+            ("drop-old", true.into()),
+            ("soak", 6u64.into()),
+            ("confirm-within", 7u64.into()),
+            ("dry-run", true.into()),
+        ]);
+        let (request, common) = switch("/x".to_owned(), all).unwrap();
+        let expected = SwitchRequest {
+            toplevel: "/x".to_owned(),
+            from: Some("https://a.example".to_owned()),
+            strategy: Strategy::Stepwise,
+            budget: Some(5),
+            drop_old: true,
+            soak: Some(6),
+            confirm_within: Some(7),
+        };
+        assert_eq!(request, OperationRequest::Switch(expected));
+        assert!(common.dry_run);
+        for (option, code) in [
+            (("strategy", Value::from("quick")), Code::InvalidArgument),
+            (("budget", Value::from(5u32)), Code::InvalidArgument),
+            (("confirm", Value::from(5u64)), Code::UnknownOption),
+        ] {
+            let name = option.0;
+            let failure = switch("/x".to_owned(), options(&[option])).unwrap_err();
+            assert_eq!(failure.code, code);
+            assert!(failure.message.contains(name), "{}", failure.message);
+        }
+        for (number, to) in [(0, None), (7, Some(7))] {
+            let (request, _) = rollback(number, Options::new()).unwrap();
+            assert_eq!(request, OperationRequest::Rollback(RollbackRequest { to }));
+        }
+        assert!(rollback(0, options(&[("soak", 1u64.into())])).is_err());
+    }
+
+    #[test]
     fn plans_take_their_argument() {
         let source = |request| match request {
             OperationRequest::Install(install) => (install.version, install.source),
@@ -217,6 +306,15 @@ mod tests {
         );
         assert!(plan("uninstall", "", none()).is_ok());
         assert!(plan("uninstall", "x", none()).is_err());
+        let to = |request| match request {
+            OperationRequest::Switch(switch) => switch.toplevel,
+            OperationRequest::Rollback(rollback) => format!("{:?}", rollback.to),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(to(plan("switch", "/x", none()).unwrap()), "/x");
+        assert_eq!(to(plan("rollback", "", none()).unwrap()), "None");
+        assert_eq!(to(plan("rollback", "7", none()).unwrap()), "Some(7)");
+        assert!(plan("rollback", "seven", none()).is_err());
         assert!(plan("explode", "", none()).is_err());
         assert!(plan("install", "/a", options(&[("source", "/b".into())])).is_err());
     }

@@ -252,6 +252,17 @@ async fn answer(service: &Service, caller: &Caller, request: Request) -> Reply {
             .configure(caller, key, value)
             .await
             .map(|()| Reply::Done),
+        Request::Confirm(id) => service.confirm(caller, &id).await.map(|()| Reply::Done),
+        Request::Generations => service
+            .generations()
+            .await
+            .map(Reply::Generations)
+            .map_err(Refusal::from),
+        Request::Diff { from, to } => service
+            .diff(&from, &to)
+            .await
+            .map(Reply::Diff)
+            .map_err(Refusal::from),
     };
     reply.unwrap_or_else(|refusal| Reply::Refused(refusal.failure))
 }

@@ -1,11 +1,20 @@
 //! Who is at the other end of a connection, by what the kernel noted when it was made.
 
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::net::UnixStream;
 
 use crate::serve::Caller;
 use crate::serve::authority::Transport;
+
+/// Number of the next connection.
+static NEXT: AtomicU64 = AtomicU64::new(1);
+
+/// A number that no other connection of this daemon has.
+pub fn next_number() -> u64 {
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
 
 /// The caller behind a connection.
 pub fn caller(stream: &UnixStream) -> io::Result<Caller> {
@@ -14,7 +23,7 @@ pub fn caller(stream: &UnixStream) -> io::Result<Caller> {
     Ok(Caller {
         uid: credentials.uid(),
         groups,
-        transport: Transport::Socket,
+        transport: Transport::Socket(next_number()),
     })
 }
 

@@ -6,7 +6,8 @@ use std::time::Duration;
 use nixctl_proto::frame::{self, Answer, Call, HEADER_LENGTH, Hello};
 use nixctl_proto::operation::OperationState;
 use nixctl_proto::request::{
-    InstallRequest, OperationRequest, Reply, Request, RequestOptions, UninstallRequest,
+    InstallRequest, OperationRequest, Reply, Request, RequestOptions, SwitchRequest,
+    UninstallRequest,
 };
 use nixctl_proto::{Code, OperationId};
 use tempfile::TempDir;
@@ -16,7 +17,7 @@ use tokio::task::JoinHandle;
 
 use super::*;
 use crate::serve::authority::Transport;
-use crate::serve::testing::FakeBackend;
+use crate::serve::testing::{FakeBackend, TOPLEVEL};
 use crate::serve::{Authority, Backend, Gate};
 
 /// A daemon's side of a connection, and a client's.
@@ -41,7 +42,7 @@ impl World {
         let caller = Caller {
             uid,
             groups,
-            transport: Transport::Socket,
+            transport: Transport::Socket(peer::next_number()),
         };
         let serving = tokio::spawn(connection::serve(there, Arc::clone(&self.service), caller));
         (here, serving)
@@ -152,6 +153,38 @@ async fn every_request_has_its_answer() {
     };
     assert_eq!(root.call(set).await, Reply::Done);
     assert_eq!(world.backend.configured.lock().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_confirmation_comes_over_another_connection() {
+    let world = World::new();
+    let mut one = world.client(0).await;
+    let request = OperationRequest::Switch(SwitchRequest {
+        toplevel: TOPLEVEL.to_owned(),
+        confirm_within: Some(20),
+        ..SwitchRequest::default()
+    });
+    let submit = Request::Submit(request, RequestOptions::default());
+    let Reply::Accepted(id) = one.call(submit).await else {
+        panic!("not accepted")
+    };
+    let confirm = Request::Confirm(id.clone());
+    assert_eq!(code(one.call(confirm.clone()).await), Code::NotConfirmable);
+    let mut other = world.client(0).await;
+    assert_eq!(other.call(confirm).await, Reply::Done);
+    assert_eq!(*world.backend.confirmed.lock().unwrap(), [id]);
+}
+
+#[tokio::test]
+async fn everybody_may_see_the_generations() {
+    let world = World::new();
+    let mut stranger = world.client(1001).await;
+    let all = world.backend.generations().unwrap();
+    let reply = stranger.call(Request::Generations).await;
+    assert_eq!(reply, Reply::Generations(all));
+    let (from, to) = (TOPLEVEL.to_owned(), TOPLEVEL.to_owned());
+    let reply = stranger.call(Request::Diff { from, to }).await;
+    assert!(matches!(reply, Reply::Diff(entries) if entries.len() == 1));
 }
 
 #[tokio::test]

@@ -21,7 +21,11 @@ fn count_panics() {
         let before = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |panic| {
             let place = panic.location().map_or("", |place| place.file());
-            if place.contains("zbus") || place.contains("serve/bus/") {
+            // One that the test below brings about on purpose, when both run in one process.
+            let on_purpose = std::thread::current()
+                .name()
+                .is_some_and(|name| name.ends_with("has_gone_deaf_is_replaced"));
+            if !on_purpose && (place.contains("zbus") || place.contains("serve/bus/")) {
                 PANICS.fetch_add(1, Ordering::SeqCst);
             }
             before(panic);

@@ -4,6 +4,7 @@ mod going_away;
 mod introspection;
 mod objects;
 mod polkit;
+mod switch;
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader};

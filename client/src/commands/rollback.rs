@@ -1,0 +1,17 @@
+//! `nixctl rollback`
+
+use nixctl_proto::request::{OperationRequest, RollbackRequest};
+
+use super::{Context, Outcome, switch};
+use crate::cli;
+
+/// Moves the system back, also in the middle of a switch.
+pub async fn run(context: &mut Context, rollback: cli::Rollback) -> Outcome {
+    let request = request(&rollback.what);
+    switch::go(context, request, &rollback.picture, &rollback.going).await
+}
+
+/// The request.
+pub fn request(what: &cli::RollbackWhat) -> OperationRequest {
+    OperationRequest::Rollback(RollbackRequest { to: what.to })
+}

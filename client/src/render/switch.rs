@@ -1,0 +1,447 @@
+//! The plan of a switch: packages, what happens to which unit and why, the disk in each step.
+
+use nixctl_proto::plan::{Plan, PlanCheck, SpaceView, SwitchStepView, SwitchView, UnitsView};
+use nixctl_proto::{Failure, OperationKind};
+use serde::Serialize;
+
+use super::chart::{self, Bar, Chart};
+use super::style::Style;
+use super::text::{bytes, clean, counted, cut};
+use super::{diff, plan, table};
+
+/// Columns where no terminal says how many there are.
+const WIDTH: usize = 80;
+/// Most packages, components of a step and deferred components that are shown without being asked.
+const MOST: usize = 20;
+/// Most columns of the words on what a step changes, where no terminal says how many there are.
+const WORDS: usize = 60;
+
+/// The plan as a JSON document: the switch's own part first, as `docs/switch.md` has it.
+#[derive(Debug, Serialize)]
+pub struct Document<'a> {
+    kind: OperationKind,
+    title: &'a str,
+    #[serde(flatten)]
+    switch: &'a SwitchView,
+    checks: &'a [PlanCheck],
+    notes: &'a [String],
+    bytes_needed: u64,
+    inodes_needed: u64,
+    refusal: Option<&'a Failure>,
+}
+
+impl<'a> Document<'a> {
+    /// The document of a plan that has such a part.
+    pub fn new(plan: &'a Plan) -> Option<Document<'a>> {
+        Some(Document {
+            kind: plan.kind,
+            title: &plan.title,
+            switch: plan.switch.as_deref()?,
+            checks: &plan.checks,
+            notes: &plan.notes,
+            bytes_needed: plan.bytes_needed,
+            inodes_needed: plan.inodes_needed,
+            refusal: plan.refusal(),
+        })
+    }
+}
+
+/// How it is shown.
+#[derive(Debug, Clone, Copy)]
+pub struct Look {
+    /// Everything, not only the most important.
+    pub detailed: bool,
+    /// Columns, where they are known.
+    pub width: Option<usize>,
+    /// Whether more than ASCII can be shown.
+    pub utf8: bool,
+    /// Colours.
+    pub style: Style,
+}
+
+/// Lines of a plan that has such a part.
+pub fn lines(plan: &Plan, view: &SwitchView, look: Look) -> Vec<String> {
+    let style = look.style;
+    let mut lines = vec![style.bold(&clean(&plan.title))];
+    section(&mut lines, style, "packages", packages(view, look));
+    section(&mut lines, style, "units", units(view, style));
+    section(
+        &mut lines,
+        style,
+        "disk",
+        disk(&view.space, view.steps.len()),
+    );
+    lines.extend(steps(view, look));
+    section(
+        &mut lines,
+        style,
+        "only in the last step",
+        deferred(view, look),
+    );
+    let reboot = view.reboot.iter().map(|why| clean(why)).collect();
+    section(
+        &mut lines,
+        style,
+        &style.warning("a reboot is needed"),
+        reboot,
+    );
+    if plan.is_empty() && view.steps.is_empty() {
+        lines.push("  nothing to do".to_owned());
+    } else if look.detailed {
+        lines.push(String::new());
+        lines.extend(plan::steps(plan, true, style));
+        lines.extend(plan::passed(plan));
+    }
+    if !view.steps.is_empty() && !plan.notes.is_empty() {
+        lines.push(String::new());
+    }
+    lines.extend(plan::notes(plan, style));
+    lines
+}
+
+/// The disk in each step.
+pub fn chart(view: &SwitchView) -> Chart {
+    let mut bars = Vec::with_capacity(view.steps.len() + 1);
+    bars.extend(view.steps.first().map(|first| Bar {
+        label: "now".to_owned(),
+        stays: view.space.old.min(first.bytes_before_release),
+        goes: 0,
+    }));
+    bars.extend((1..).zip(&view.steps).map(|(number, step)| Bar {
+        label: format!("step {number}"),
+        stays: step.bytes_after,
+        goes: step.bytes_before_release.saturating_sub(step.bytes_after),
+    }));
+    Chart {
+        title: summary(&view.space, view.steps.len()),
+        bars,
+        budget: view.space.budget,
+    }
+}
+
+/// A heading and what is below it, unless that is nothing.
+fn section(lines: &mut Vec<String>, style: Style, heading: &str, content: Vec<String>) {
+    if content.is_empty() {
+        return;
+    }
+    lines.push(String::new());
+    lines.push(format!("{}:", style.bold(heading)));
+    lines.extend(content.into_iter().map(|line| format!("  {line}")));
+}
+
+fn packages(view: &SwitchView, look: Look) -> Vec<String> {
+    if view.diff.is_empty() {
+        return Vec::new();
+    }
+    let most = (!look.detailed).then_some(MOST);
+    diff::lines(&view.diff, most, look.style)
+}
+
+/// What happens to units, and why.
+fn units(view: &SwitchView, style: Style) -> Vec<String> {
+    let UnitsView {
+        stop,
+        reload,
+        restart,
+        start,
+        skip,
+    } = &view.units;
+    let mut rows = Vec::new();
+    for (word, names) in [
+        ("stop", stop),
+        ("reload", reload),
+        ("restart", restart),
+        ("start", start),
+        ("leave", skip),
+    ] {
+        for name in names {
+            let reason = view.reasons.get(name).map(|text| clean(text));
+            rows.push(vec![
+                word.to_owned(),
+                clean(name),
+                reason.unwrap_or_default(),
+            ]);
+        }
+    }
+    if rows.is_empty() && !view.steps.is_empty() {
+        return vec![style.dim("none is touched")];
+    }
+    table::lines(&["", "", ""], &rows, None)
+}
+
+/// What the disk has to hold.
+fn disk(space: &SpaceView, count: usize) -> Vec<String> {
+    if count == 0 {
+        return Vec::new();
+    }
+    let mut lines = vec![summary(space, count), quality(space)];
+    if count > 1 {
+        lines.push(format!("at once it would be {}", bytes(space.atomic_peak)));
+    }
+    lines.extend(space.budget.map(|budget| {
+        let given = format!("the budget is {}", bytes(budget));
+        match (
+            budget.checked_sub(space.peak),
+            space.peak.checked_sub(budget),
+        ) {
+            (Some(spare), _) => format!("{given}: {} of it stay free", bytes(spare)),
+            (_, missing) => format!("{given}: {} are missing", bytes(missing.unwrap_or(0))),
+        }
+    }));
+    lines.push(format!("{} are free now", bytes(space.free)));
+    lines
+}
+
+/// `14 steps, at most 5.2 GiB of the store: 1.14 x what is there at the end`
+fn summary(space: &SpaceView, count: usize) -> String {
+    let steps = counted(count, "step");
+    let peak = bytes(space.peak);
+    if space.new == 0 {
+        return format!("{steps}, at most {peak} of the store");
+    }
+    let times = space.peak as f64 / space.new as f64;
+    format!("{steps}, at most {peak} of the store: {times:.2} x the new system")
+}
+
+fn quality(space: &SpaceView) -> String {
+    if space.optimal {
+        return "no order of the steps needs less".to_owned();
+    }
+    let bound = bytes(space.lower_bound);
+    let above = space.peak.saturating_sub(space.lower_bound) as f64;
+    let percent = 100.0 * above / space.lower_bound.max(1) as f64;
+    format!("no order needs less than {bound}; this one is {percent:.1} % above that")
+}
+
+/// The table of the steps and the chart.
+fn steps(view: &SwitchView, look: Look) -> Vec<String> {
+    if view.steps.is_empty() {
+        return Vec::new();
+    }
+    let words = match (look.detailed, look.width) {
+        (false, None) => WORDS,
+        _ => usize::MAX,
+    };
+    let rows: Vec<Vec<String>> = (1..)
+        .zip(&view.steps)
+        .map(|(number, step)| row(number, step, words))
+        .collect();
+    let head = ["STEP", "FETCH", "HIGHEST", "RELEASE", "AFTER", "CHANGES"];
+    let mut lines = vec![String::new()];
+    lines.extend(table::lines(&head, &rows, look.width));
+    lines.push(String::new());
+    let width = look.width.unwrap_or(WIDTH);
+    lines.extend(chart::lines(&chart(view), width, look.utf8, look.style));
+    lines
+}
+
+fn row(number: usize, step: &SwitchStepView, words: usize) -> Vec<String> {
+    let released = step.bytes_before_release.saturating_sub(step.bytes_after);
+    vec![
+        number.to_string(),
+        counted(step.add.len(), "path"),
+        bytes(step.bytes_before_release),
+        bytes(released),
+        bytes(step.bytes_after),
+        cut(&clean(&step.flip.join(" ")), words, "..."),
+    ]
+}
+
+/// What cannot be changed by itself, and why.
+fn deferred(view: &SwitchView, look: Look) -> Vec<String> {
+    if view.steps.len() < 2 {
+        return Vec::new();
+    }
+    let most = if look.detailed { usize::MAX } else { MOST };
+    let rows: Vec<Vec<String>> = view
+        .deferred
+        .iter()
+        .take(most)
+        .map(|(name, why)| vec![clean(name), clean(why)])
+        .collect();
+    let mut lines = table::lines(&["", ""], &rows, None);
+    if rows.len() < view.deferred.len() {
+        let more = counted(view.deferred.len() - rows.len(), "component");
+        lines.push(
+            look.style
+                .dim(&format!("and {more} more (all with --verbose)")),
+        );
+    }
+    lines
+}
+
+#[cfg(test)]
+pub mod tests {
+    use std::collections::BTreeMap;
+
+    use nixctl_proto::Code;
+
+    use super::*;
+
+    const LOOK: Look = Look {
+        detailed: false,
+        width: Some(72),
+        utf8: false,
+        style: Style::PLAIN,
+    };
+
+    fn texts(words: &[&str]) -> Vec<String> {
+        words.iter().map(|&word| word.to_owned()).collect()
+    }
+
+    fn map(entries: &[(&str, &str)]) -> BTreeMap<String, String> {
+        let owned = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
+        entries.iter().map(owned).collect()
+    }
+
+    /// A switch in two steps.
+    pub fn plan() -> Plan {
+        const MIB: u64 = 1 << 20;
+        let step = |flip: &[&str], high: u64, after: u64| SwitchStepView {
+            flip: texts(flip),
+            add: texts(&["/nix/store/a"]),
+            bytes_before_release: high * MIB,
+            release: Vec::new(),
+            bytes_after: after * MIB,
+        };
+        let view = SwitchView {
+            from: "/nix/store/old".to_owned(),
+            to: "/nix/store/new".to_owned(),
+            units: UnitsView {
+                restart: texts(&["redis.service"]),
+                reload: texts(&["nginx.service"]),
+                skip: texts(&["getty@tty1.service"]),
+                ..UnitsView::default()
+            },
+            reasons: map(&[
+                ("redis.service", "its ExecStart changed"),
+                ("nginx.service", "it asks for a reload"),
+            ]),
+            space: SpaceView {
+                strategy: "stepwise".to_owned(),
+                peak: 120 * MIB,
+                lower_bound: 100 * MIB,
+                optimal: false,
+                budget: Some(130 * MIB),
+                free: 30 * MIB,
+                atomic_peak: 200 * MIB,
+                old: 100 * MIB,
+                new: 100 * MIB,
+            },
+            steps: vec![
+                step(&["redis", "nginx"], 120, 90),
+                step(&["the rest"], 110, 100),
+            ],
+            deferred: map(&[("kernel", "it is booted")]),
+            diff: super::diff::tests::entries(),
+            reboot: texts(&["the kernel differs"]),
+        };
+        Plan {
+            kind: OperationKind::Switch,
+            title: "switch to web-25.05 in 2 steps".to_owned(),
+            steps: Vec::new(),
+            checks: Vec::new(),
+            bytes_needed: 0,
+            inodes_needed: 0,
+            notes: texts(&["signatures are checked"]),
+            switch: Some(Box::new(view)),
+        }
+    }
+
+    #[test]
+    fn a_switch_in_steps() {
+        let plan = plan();
+        let view = plan.switch.as_deref().unwrap();
+        assert_eq!(
+            lines(&plan, view, LOOK),
+            [
+                "switch to web-25.05 in 2 steps",
+                "",
+                "packages:",
+                "     PACKAGE  BEFORE      AFTER         SIZE",
+                "  ~  glibc    2.40        2.41          +1.0 MiB",
+                "  =  hello\u{fffd}   1           rebuilt       0 B",
+                "  -  perl     5.38, 5.40                -60.0 MiB",
+                "  +  zlib                 (no version)  +2.0 KiB",
+                "  4 packages (1 new, 1 gone, 2 changed): -59.0 MiB",
+                "",
+                "units:",
+                "  reload   nginx.service       it asks for a reload",
+                "  restart  redis.service       its ExecStart changed",
+                "  leave    getty@tty1.service",
+                "",
+                "disk:",
+                "  2 steps, at most 120 MiB of the store: 1.20 x the new system",
+                "  no order needs less than 100 MiB; this one is 20.0 % above that",
+                "  at once it would be 200 MiB",
+                "  the budget is 130 MiB: 10.0 MiB of it stay free",
+                "  30.0 MiB are free now",
+                "",
+                "STEP  FETCH   HIGHEST  RELEASE   AFTER     CHANGES",
+                "1     1 path  120 MiB  30.0 MiB  90.0 MiB  redis nginx",
+                "2     1 path  110 MiB  10.0 MiB  100 MiB   the rest",
+                "",
+                "   now  ##########################################            |  100 MiB",
+                "step 1  ######################################+++++++++++++   |  120 MiB",
+                "step 2  ##########################################+++++       |  110 MiB",
+                "                                                 budget 130 MiB",
+                "",
+                "only in the last step:",
+                "  kernel  it is booted",
+                "",
+                "a reboot is needed:",
+                "  the kernel differs",
+                "",
+                "  note: signatures are checked",
+            ]
+        );
+    }
+
+    #[test]
+    fn what_is_missing_is_said() {
+        let mut plan = plan();
+        let view = plan.switch.as_deref_mut().unwrap();
+        view.space.budget = Some(100 << 20);
+        view.space.optimal = true;
+        let lines = disk(&view.space, 2);
+        assert!(lines.contains(&"no order of the steps needs less".to_owned()));
+        assert!(lines.contains(&"the budget is 100 MiB: 20.0 MiB are missing".to_owned()));
+    }
+
+    #[test]
+    fn nothing_to_do_is_short() {
+        let mut plan = plan();
+        plan.switch = Some(Box::default());
+        let view = plan.switch.as_deref().unwrap();
+        let lines = lines(&plan, view, LOOK);
+        assert_eq!(
+            lines,
+            [
+                "switch to web-25.05 in 2 steps",
+                "  nothing to do",
+                "  note: signatures are checked"
+            ]
+        );
+        assert!(chart(view).bars.is_empty());
+    }
+
+    #[test]
+    fn the_document_has_the_parts_by_name() {
+        let mut plan = plan();
+        plan.checks.push(PlanCheck {
+            id: "space".to_owned(),
+            seen: "too little".to_owned(),
+            failure: Some(Failure::new(Code::NoSpace, "cannot switch")),
+        });
+        let text = serde_json::to_value(Document::new(&plan).unwrap()).unwrap();
+        assert_eq!(text["units"]["restart"][0], "redis.service");
+        assert_eq!(text["reasons"]["redis.service"], "its ExecStart changed");
+        assert_eq!(text["space"]["peak"], 120 << 20);
+        assert_eq!(text["steps"][1]["flip"][0], "the rest");
+        assert_eq!(text["diff"][0]["name"], "glibc");
+        assert_eq!(text["refusal"]["code"], "NoSpace");
+        assert_eq!(text["kind"], "switch");
+        plan.switch = None;
+        assert!(Document::new(&plan).is_none());
+    }
+}

@@ -1,0 +1,333 @@
+//! What a switch needs of systemd: lists, details, jobs in batches, its own restart, transient units.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use tokio::time::{Instant, timeout};
+use zbus::zvariant::{OwnedObjectPath, OwnedValue, Value};
+use zbus::{MatchRule, MessageStream};
+
+use super::jobs::Waiting;
+use super::link::{CALL_DEADLINE, CallError, Link, MANAGER, NAME, PATH, PROPERTIES, UNIT, read};
+use super::{RELOAD_DEADLINE, Systemd};
+use crate::host::service::{
+    Control, JobVerb, LoadedUnit, ServiceError, Transient, UnitDetails, UnitJob,
+};
+
+/// Questions on their way at the same time.
+const CALLS_AT_ONCE: usize = 32;
+
+/// Between two looks whether systemd is back.
+const RETURN_PAUSE: Duration = Duration::from_millis(500);
+
+/// What `ListUnitsByPatterns` says of a unit: name, description, load, active and sub state, the unit
+/// it follows, its path, and the id, type and path of its job.
+type Listed = (
+    String,
+    String,
+    String,
+    String,
+    String,
+    String,
+    OwnedObjectPath,
+    u32,
+    String,
+    OwnedObjectPath,
+);
+
+type Properties = HashMap<String, OwnedValue>;
+
+/// A property of a unit to be started: its name and value.
+type Property<'a> = (&'a str, Value<'a>);
+
+impl Control for Systemd {
+    fn loaded(&self) -> Result<Vec<LoadedUnit>, ServiceError> {
+        let none: &[&str] = &[];
+        let listed: Vec<Listed> = self
+            .manager("ListUnitsByPatterns", &(none, none), CALL_DEADLINE)
+            .and_then(|reply| read(&reply))
+            .map_err(|error| error.about("list", "the units"))?;
+        Ok(listed
+            .into_iter()
+            .map(|(name, _, load, active, sub, following, ..)| LoadedUnit {
+                name,
+                load,
+                active,
+                sub,
+                following,
+            })
+            .collect())
+    }
+
+    fn fragments(&self, units: &[&str]) -> BTreeMap<String, String> {
+        let Ok(link) = self.link() else {
+            return BTreeMap::new();
+        };
+        let mut files = BTreeMap::new();
+        for some in units.chunks(CALLS_AT_ONCE) {
+            let asked: Vec<_> = some
+                .iter()
+                .map(|&unit| {
+                    let (link, unit) = (link.clone(), unit.to_owned());
+                    let ask = async move { Some((fragment(&link, &unit).await.ok()?, unit)) };
+                    self.handle.spawn(ask)
+                })
+                .collect();
+            self.handle.block_on(async {
+                for answer in asked {
+                    if let Ok(Some((file, unit))) = answer.await
+                        && !file.is_empty()
+                    {
+                        files.insert(unit, file);
+                    }
+                }
+            });
+        }
+        files
+    }
+
+    fn details(&self, unit: &str) -> Result<UnitDetails, ServiceError> {
+        self.read_details(unit)
+            .map_err(|error| error.about("read", unit))
+    }
+
+    fn run_jobs(&self, jobs: &[UnitJob]) -> Vec<Result<(), ServiceError>> {
+        let mut waiting: Vec<Waiting> = jobs
+            .iter()
+            .map(|job| {
+                let method = method(job.verb);
+                Waiting::new(job.verb.as_str(), method, &job.unit, job.deadline)
+            })
+            .collect();
+        self.wait(&mut waiting);
+        let ended = waiting.into_iter();
+        ended.map(|job| self.ended(job)).collect()
+    }
+
+    fn reexecute(&self) -> Result<(), ServiceError> {
+        let done = self.link().and_then(|link| {
+            // A timer can be made on the runtime only.
+            let restart = async { timeout(RELOAD_DEADLINE, restart(&link)).await };
+            self.handle
+                .block_on(restart)
+                .unwrap_or(Err(CallError::Silent(RELOAD_DEADLINE)))
+        });
+        // Whoever subscribed before is remembered, but the bus may know systemd by a new name.
+        self.forget();
+        done.map_err(|error| error.about("start anew", "systemd"))
+    }
+
+    fn reset_all_failed(&self) -> Result<(), ServiceError> {
+        self.manager("ResetFailed", &(), CALL_DEADLINE)
+            .map(drop)
+            .map_err(|error| error.about("reset", "the failed units"))
+    }
+
+    fn start_transient(&self, transient: &Transient) -> Result<(), ServiceError> {
+        let unit = &transient.unit;
+        let fail = |error: CallError| error.about("start", unit);
+        let properties = properties_of(transient).ok_or_else(|| ServiceError::Refused {
+            action: "start",
+            unit: unit.clone(),
+            why: "no program was named".to_owned(),
+        })?;
+        // It is there already when an earlier attempt was cut off. Asked for by details, because
+        // the call below fails for what is loaded.
+        if self.read_details(unit).map_err(fail)?.load != "not-found" {
+            return Ok(());
+        }
+        let auxiliary: Vec<(&str, Vec<Property<'_>>)> = Vec::new();
+        let body = (unit.as_str(), "fail", properties, auxiliary);
+        self.manager("StartTransientUnit", &body, CALL_DEADLINE)
+            .map(drop)
+            .map_err(fail)
+    }
+}
+
+impl Systemd {
+    fn read_details(&self, unit: &str) -> Result<UnitDetails, CallError> {
+        let path: OwnedObjectPath = read(&self.manager("LoadUnit", &(unit,), CALL_DEADLINE)?)?;
+        let reply = self.retrying(|link| {
+            let all = "";
+            self.handle.block_on(link.call(
+                path.as_str(),
+                PROPERTIES,
+                "GetAll",
+                &(all,),
+                CALL_DEADLINE,
+            ))
+        })?;
+        Ok(details_of(read(&reply)?))
+    }
+}
+
+/// Starts systemd anew and waits until it has read everything: it says so by a signal, and should
+/// that be lost, it has another name on the bus and answers.
+async fn restart(link: &Link) -> Result<(), CallError> {
+    let rule = MatchRule::builder()
+        .msg_type(zbus::message::Type::Signal)
+        .interface(MANAGER)?
+        .member("Reloading")?
+        .path(PATH)?
+        .build();
+    let mut reloading = MessageStream::for_match_rule(rule, &link.0, None).await?;
+    let before = owner(link).await?;
+    // There is no answer: the one who would give it is gone.
+    let asked = link
+        .0
+        .call_method(Some(NAME), PATH, Some(MANAGER), "Reexecute", &());
+    let _ = timeout(RETURN_PAUSE, asked).await;
+    let mut silent_since = Instant::now();
+    loop {
+        match timeout(RETURN_PAUSE, reloading.next()).await {
+            Ok(Some(signal)) => {
+                let still: bool = signal?.body().deserialize()?;
+                if !still {
+                    return Ok(());
+                }
+                silent_since = Instant::now();
+            }
+            Ok(None) => return Err(CallError::Lost("the connection ended".to_owned())),
+            Err(_) => {
+                let back = owner(link).await.is_ok_and(|now| now != before);
+                let patient = silent_since.elapsed() < CALL_DEADLINE;
+                if back || (!patient && answers(link).await) {
+                    return Ok(());
+                }
+            }
+        }
+    }
+}
+
+async fn fragment(link: &Link, unit: &str) -> Result<String, CallError> {
+    let body = (UNIT, "FragmentPath");
+    let path = path_of(unit);
+    let reply = link
+        .call(&path, PROPERTIES, "Get", &body, CALL_DEADLINE)
+        .await?;
+    let value: OwnedValue = read(&reply)?;
+    String::try_from(value).map_err(|error| CallError::Lost(error.to_string()))
+}
+
+/// The object of a unit, as sd_bus_path_encode(3) spells it.
+fn path_of(unit: &str) -> String {
+    let mut path = format!("{PATH}/unit/");
+    for (at, byte) in unit.bytes().enumerate() {
+        if byte.is_ascii_alphabetic() || (at > 0 && byte.is_ascii_digit()) {
+            path.push(char::from(byte));
+        } else {
+            path.push_str(&format!("_{byte:02x}"));
+        }
+    }
+    path
+}
+
+async fn owner(link: &Link) -> Result<String, CallError> {
+    let bus = "org.freedesktop.DBus";
+    let call = link.0.call_method(
+        Some(bus),
+        "/org/freedesktop/DBus",
+        Some(bus),
+        "GetNameOwner",
+        &(NAME,),
+    );
+    match timeout(CALL_DEADLINE, call).await {
+        Ok(reply) => read(&reply?),
+        Err(_) => Err(CallError::Silent(CALL_DEADLINE)),
+    }
+}
+
+async fn answers(link: &Link) -> bool {
+    let body = (MANAGER, "SystemState");
+    let call = link.call(PATH, PROPERTIES, "Get", &body, RETURN_PAUSE);
+    call.await.is_ok()
+}
+
+fn method(verb: JobVerb) -> &'static str {
+    match verb {
+        JobVerb::Stop => "StopUnit",
+        JobVerb::Reload => "ReloadUnit",
+        JobVerb::Restart => "RestartUnit",
+        JobVerb::Start => "StartUnit",
+    }
+}
+
+/// The properties of a unit that runs a program once and keeps its result; none without a program.
+fn properties_of(transient: &Transient) -> Option<Vec<Property<'_>>> {
+    let program = transient.command.first()?;
+    let may_fail = false;
+    let command = (program.as_str(), transient.command.clone(), may_fail);
+    let variables: Vec<String> = transient
+        .env
+        .iter()
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect();
+    let limit = u64::try_from(transient.deadline.as_micros()).unwrap_or(u64::MAX);
+    Some(vec![
+        ("Description", Value::from(transient.description.as_str())),
+        // Not a one-shot: its start would be a job for as long as it runs.
+        ("Type", Value::from("exec")),
+        ("RemainAfterExit", Value::from(true)),
+        ("RuntimeMaxUSec", Value::from(limit)),
+        ("Environment", Value::from(variables)),
+        ("ExecStart", Value::from(vec![command])),
+    ])
+}
+
+fn details_of(mut properties: Properties) -> UnitDetails {
+    let mut text = |name: &str| {
+        let value = properties.remove(name);
+        value
+            .and_then(|value| String::try_from(value).ok())
+            .unwrap_or_default()
+    };
+    let mut details = UnitDetails {
+        load: text("LoadState"),
+        active: text("ActiveState"),
+        sub: text("SubState"),
+        fragment: text("FragmentPath"),
+        result: text("Result"),
+        ..UnitDetails::default()
+    };
+    let invocation = properties.remove("InvocationID");
+    let invocation: Vec<u8> = invocation
+        .and_then(|value| Vec::try_from(value).ok())
+        .unwrap_or_default();
+    details.invocation = invocation
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    let number = |name: &str| properties.get(name).and_then(|it| u32::try_from(it).ok());
+    details.restarts = number("NRestarts").unwrap_or_default();
+    let signed = properties.get("ExecMainStatus");
+    details.exit_status = signed
+        .and_then(|it| i32::try_from(it).ok())
+        .unwrap_or_default();
+    let micros = |name: &str| {
+        let value = properties.get(name).and_then(|it| u64::try_from(it).ok());
+        value
+            .filter(|&it| it != u64::MAX)
+            .map(Duration::from_micros)
+    };
+    // Services have both; sockets, mounts and swaps one for everything.
+    details.start_timeout = micros("TimeoutStartUSec").or_else(|| micros("TimeoutUSec"));
+    details.stop_timeout = micros("TimeoutStopUSec").or_else(|| micros("TimeoutUSec"));
+    details
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn units_have_the_paths_that_systemd_gives_them() {
+        for (unit, path) in [
+            ("a.service", "a_2eservice"),
+            ("9p.mount", "_39p_2emount"),
+            ("a@b-1.socket", "a_40b_2d1_2esocket"),
+        ] {
+            assert_eq!(path_of(unit), format!("{PATH}/unit/{path}"));
+        }
+    }
+}
