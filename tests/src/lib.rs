@@ -3,12 +3,14 @@
 //! [`prepare`] says what the host lacks and installs it, [`image`] builds the Debian roots, [`dist`]
 //! makes release tarballs of Nix out of Debian's packages, [`server`] serves them inside a machine,
 //! [`machine`] boots, breaks and reboots machines, [`snapshot`] says what changed in one, [`world`]
-//! is a machine that nixctl is on, with a release server beside it.
+//! is a machine that nixctl is on, with a release server beside it, [`generation`] turns Debian's
+//! services into NixOS-shaped generations and machines that run them.
 //! Everything lives under `target/lab` of the workspace. Linux and root only; [`require`] says so.
 
 pub mod dist;
 pub mod error;
 pub mod exec;
+pub mod generation;
 pub mod image;
 pub mod machine;
 pub mod paths;

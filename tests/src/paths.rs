@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use sha2::{Digest, Sha256};
 
-use crate::error::{Context, Result};
+use crate::error::{Context, Error, Result};
 
 /// The workspace this package belongs to.
 #[must_use]
@@ -108,12 +108,43 @@ pub fn cached_with(
     Ok(entry)
 }
 
-/// Removes a tree; a missing one is fine.
+/// Removes a tree; a missing one is fine. One with something mounted in it is refused: a bootstrap
+/// whose test was killed may still have the host's own /dev/shm bound there.
 pub fn remove_tree(dir: &Path) -> Result<()> {
+    if let Some(mount) = mount_below(dir) {
+        let why = format!("{} is mounted", mount.display());
+        return Err(Error::new(format!("remove {}", dir.display()), why));
+    }
     match fs::remove_dir_all(dir) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             Err(error).context(|| format!("remove {}", dir.display()))
         }
         _ => Ok(()),
+    }
+}
+
+/// A mount point in a folder, the folder itself included.
+fn mount_below(dir: &Path) -> Option<PathBuf> {
+    let real = fs::canonicalize(dir).ok()?;
+    let mounts = fs::read_to_string("/proc/self/mounts").ok()?;
+    let mut targets = mounts.lines().filter_map(|line| line.split(' ').nth(1));
+    targets
+        .find(|target| Path::new(target).starts_with(&real))
+        .map(PathBuf::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_has_a_mount_in_it_is_left_alone() {
+        assert!(mount_below(Path::new("/proc")).is_some());
+        let dir = std::env::temp_dir().join(unique("no-mount"));
+        fs::create_dir(&dir).unwrap();
+        assert_eq!(mount_below(&dir), None);
+        remove_tree(&dir).unwrap();
+        assert!(!dir.exists());
+        remove_tree(&dir).unwrap();
     }
 }

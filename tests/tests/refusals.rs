@@ -378,8 +378,8 @@ fn without_a_bus_the_socket_serves_and_an_install_is_refused() {
     assert!(stopped.success(), "{stopped:?}\n{}", world.daemon_log());
     let before = world.snapshot().unwrap();
     for (user, code, exit) in [
-        ("alice", "NIX2007", 5),
-        ("root", "NIX2007", 5),
+        ("alice", "NIX1020", 5),
+        ("root", "NIX1020", 5),
         ("bob", "NIX3001", 3),
     ] {
         let status = world.run(user, "nixctl status").unwrap();

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 use std::time::Instant;
 
+use nixctl_lab::generation::{Spec, generation};
 use nixctl_lab::{Error, Result, dist, image, prepare};
 
 /// Runs the command.
@@ -32,4 +33,18 @@ pub fn run() -> Result<ExitCode> {
         );
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The generations that switches are tested with: making them takes longer than a test may.
+pub fn generations() -> Result<()> {
+    for spec in [Spec::old(), Spec::new()] {
+        let began = Instant::now();
+        let made = generation(&spec)?;
+        println!(
+            "lab: generation {} ({:.1} s)",
+            made.toplevel,
+            began.elapsed().as_secs_f32()
+        );
+    }
+    Ok(())
 }

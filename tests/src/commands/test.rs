@@ -33,6 +33,9 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let began = Instant::now();
     super::prepare::run()?;
     let whole = arguments.filter.is_none();
+    if whole {
+        super::prepare::generations()?;
+    }
     let passed = (!whole || lints()?) && tests(arguments)? && (!whole || examples()?);
     let minutes = began.elapsed().as_secs_f32() / 60.0;
     if passed {
@@ -64,10 +67,11 @@ fn lints() -> Result<bool> {
         && cargo(&[&released[..], &deny].concat(), &[])?)
 }
 
-/// The programs first, since machine tests take them from the target folder; then all tests.
+/// The programs and examples first, since machine tests take them from the target folder; then all
+/// tests.
 fn tests(arguments: &Arguments) -> Result<bool> {
     let build = [
-        &["build", "--quiet", "--workspace", "--bins"],
+        &["build", "--quiet", "--workspace", "--bins", "--examples"],
         &FEATURES[..],
     ]
     .concat();

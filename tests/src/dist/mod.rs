@@ -7,7 +7,7 @@
 mod by_hand;
 mod nar;
 mod pack;
-mod relocate;
+pub(crate) mod relocate;
 
 use std::path::{Path, PathBuf};
 

@@ -241,7 +241,8 @@ fn inside(root: &Path, path: &str) -> Result<PathBuf> {
     }
 }
 
-fn store_path(name: &str, seed: &str) -> String {
+/// `/nix/store/HASH-NAME`, with a hash part made of the name and the seed.
+pub(crate) fn store_path(name: &str, seed: &str) -> String {
     const ALPHABET: &[u8; 32] = b"0123456789abcdfghijklmnpqrsvwxyz";
     let digest = Sha256::digest(format!("{name}\n{seed}"));
     let hash: String = digest
@@ -251,7 +252,8 @@ fn store_path(name: &str, seed: &str) -> String {
     format!("/nix/store/{hash}-{name}")
 }
 
-fn patchelf(arguments: &[&str], file: &Path) -> Result<String> {
+/// What patchelf prints for a file.
+pub(crate) fn patchelf(arguments: &[&str], file: &Path) -> Result<String> {
     let file = file.to_string_lossy();
     let argv: Vec<&str> = ["patchelf"]
         .iter()
@@ -262,18 +264,21 @@ fn patchelf(arguments: &[&str], file: &Path) -> Result<String> {
     Ok(Run::new(&argv).run()?.ok()?.text().to_owned())
 }
 
-fn make_dir(dir: &Path) -> Result<()> {
+/// Makes a folder and those above it.
+pub(crate) fn make_dir(dir: &Path) -> Result<()> {
     fs::create_dir_all(dir).context(|| format!("create {}", dir.display()))
 }
 
-fn write(file: &Path, text: &str) -> Result<()> {
+/// Writes a file, making the folders above it.
+pub(crate) fn write(file: &Path, text: &str) -> Result<()> {
     if let Some(parent) = file.parent() {
         make_dir(parent)?;
     }
     fs::write(file, text).context(|| format!("write {}", file.display()))
 }
 
-fn copy(from: &Path, to: &Path, mode: u32) -> Result<()> {
+/// Copies a file and sets its mode.
+pub(crate) fn copy(from: &Path, to: &Path, mode: u32) -> Result<()> {
     fs::copy(from, to).context(|| format!("copy {}", from.display()))?;
     fs::set_permissions(to, fs::Permissions::from_mode(mode))
         .context(|| format!("set the mode of {}", to.display()))

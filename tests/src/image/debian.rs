@@ -67,7 +67,19 @@ pub fn bootstrap(
     packages: &str,
     setup: Option<&str>,
 ) -> Result<()> {
-    let plain = run(root, suite, variant, packages, setup, &[]);
+    bootstrap_with(root, suite, variant, packages, setup, &[])
+}
+
+/// The same with more options for mmdebstrap.
+pub(super) fn bootstrap_with(
+    root: &Path,
+    suite: Suite,
+    variant: Variant,
+    packages: &str,
+    setup: Option<&str>,
+    options: &[&str],
+) -> Result<()> {
+    let plain = run(root, suite, variant, packages, setup, options);
     match plain {
         Err(error) if error.to_string().contains("is expired") => {
             eprintln!(
@@ -76,14 +88,9 @@ pub fn bootstrap(
                 suite.name()
             );
             crate::paths::remove_tree(root)?;
-            run(
-                root,
-                suite,
-                variant,
-                packages,
-                setup,
-                &["--aptopt=Acquire::Check-Valid-Until \"false\""],
-            )
+            let mut options = options.to_vec();
+            options.push("--aptopt=Acquire::Check-Valid-Until \"false\"");
+            run(root, suite, variant, packages, setup, &options)
         }
         other => other,
     }

@@ -4,10 +4,12 @@
 //! the hash of its recipe, so that a changed recipe gives a new image and old ones stay usable.
 
 mod debian;
+mod debs;
 
 use std::path::PathBuf;
 
 pub use debian::{Suite, Variant, bootstrap};
+pub use debs::{Deb, unpack};
 
 use crate::error::Result;
 use crate::paths;

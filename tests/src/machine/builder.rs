@@ -18,6 +18,7 @@ pub struct Builder {
     lower: Option<PathBuf>,
     size: Option<u64>,
     arguments: Vec<String>,
+    init: Option<String>,
     files: Vec<(PathBuf, PathBuf, u32)>,
 }
 
@@ -29,6 +30,7 @@ impl Builder {
             lower: None,
             size: None,
             arguments: Vec::new(),
+            init: None,
             files: Vec::new(),
         }
     }
@@ -74,6 +76,14 @@ impl Builder {
         self
     }
 
+    /// Runs this program of the machine as process 1, in place of the init that its root has. It
+    /// must become systemd in the end.
+    #[must_use]
+    pub fn init(mut self, program: &str) -> Self {
+        self.init = Some(program.to_owned());
+        self
+    }
+
     /// Copies a file of the host in before the first boot.
     #[must_use]
     pub fn file(mut self, source: &Path, target: &str, mode: u32) -> Self {
@@ -105,6 +115,7 @@ impl Builder {
             kind: self.kind,
             dir,
             arguments: self.arguments,
+            init: self.init,
             nspawn: None,
             leader: None,
         };

@@ -37,6 +37,7 @@ pub struct Machine {
     layers: layers::Layers,
     cgroup: cgroup::Cgroup,
     arguments: Vec<String>,
+    init: Option<String>,
     nspawn: Option<Background>,
     leader: Option<u32>,
 }

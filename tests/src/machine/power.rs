@@ -53,9 +53,10 @@ impl Machine {
         ]);
         argv.extend(["--link-journal=no", &network]);
         argv.extend(self.arguments.iter().map(String::as_str));
-        match self.kind {
-            image::Kind::System => argv.push("--boot"),
-            image::Kind::Container => argv.extend(["--", "sleep", "infinity"]),
+        match (&self.init, self.kind) {
+            (Some(program), _) => argv.extend(["--", program]),
+            (None, image::Kind::System) => argv.push("--boot"),
+            (None, image::Kind::Container) => argv.extend(["--", "sleep", "infinity"]),
         }
         self.cgroup.renew()?;
         let nspawn = Run::new(&argv)

@@ -9,8 +9,12 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use crate::error::{Context, Error, Result};
+
+/// Longest wait for a connection to a server of our own.
+const CONNECT_DEADLINE: Duration = Duration::from_secs(1);
 
 /// A port of 127.0.0.1 that is listened on.
 #[derive(Debug)]
@@ -80,7 +84,10 @@ impl Drop for Listener {
 
 /// Connects to a port of 127.0.0.1 of a network namespace.
 pub(super) fn connect(network: Option<&Path>, port: u16) -> Result<TcpStream> {
-    in_network(network, move || TcpStream::connect(("127.0.0.1", port)))
+    // In a machine whose loopback is down, an attempt would last for minutes.
+    in_network(network, move || {
+        TcpStream::connect_timeout(&([127, 0, 0, 1], port).into(), CONNECT_DEADLINE)
+    })
 }
 
 /// Runs a socket call in a network namespace: on a thread of its own, which alone moves there.

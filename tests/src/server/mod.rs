@@ -46,7 +46,7 @@ pub(crate) struct Shared {
 #[derive(Debug, Default)]
 pub(crate) struct State {
     pages: BTreeMap<String, Content>,
-    folders: BTreeMap<String, PathBuf>,
+    folders: Vec<(String, PathBuf)>,
     faults: Vec<(String, Fault)>,
     requests: Vec<Request>,
     date: Option<String>,
@@ -139,10 +139,10 @@ impl Server {
 
     /// Serves the files below a folder of the host under a prefix (a binary cache, for instance).
     pub fn put_folder(&self, prefix: &str, folder: &Path) {
-        self.shared
-            .state()
-            .folders
-            .insert(prefix.to_owned(), folder.to_path_buf());
+        let entry = (prefix.to_owned(), folder.to_path_buf());
+        let folders = &mut self.shared.state().folders;
+        folders.retain(|known| *known != entry);
+        folders.push(entry);
     }
 
     /// Stops serving a path.

@@ -230,15 +230,7 @@ impl World {
     /// What the daemon logged.
     #[must_use]
     pub fn daemon_log(&self) -> String {
-        let argv = [
-            "journalctl",
-            "--no-pager",
-            "--boot",
-            "--unit=nixctld",
-            "--output=short-monotonic",
-        ];
-        let output = self.machine.exec(&argv);
-        output.map(|output| output.stdout).unwrap_or_default()
+        daemon_log(&self.machine)
     }
 
     /// The state of the machine without what every boot touches and nixctl's own state.
@@ -257,6 +249,20 @@ impl World {
             .collect();
         Snapshot::take(&self.machine, &list)
     }
+}
+
+/// What the daemon of a machine logged since it was booted.
+#[must_use]
+pub fn daemon_log(machine: &Machine) -> String {
+    let argv = [
+        "journalctl",
+        "--no-pager",
+        "--boot",
+        "--unit=nixctld",
+        "--output=short-monotonic",
+    ];
+    let output = machine.exec(&argv);
+    output.map(|output| output.stdout).unwrap_or_default()
 }
 
 /// What changed from one snapshot to a later one, a line each.

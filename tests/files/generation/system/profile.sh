@@ -1,0 +1,1 @@
+export PATH=/run/current-system/sw/bin:$PATH

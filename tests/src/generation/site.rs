@@ -1,0 +1,158 @@
+//! A machine that runs a generation under nixctl, beside a server that has what it may switch to.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use super::{Disk, FileSystem, Generation, Host, Start};
+use crate::error::{Error, Result};
+use crate::exec::{Output, Run};
+use crate::machine::Builder;
+use crate::server::Server;
+use crate::world;
+
+/// Port of the binary cache.
+const PORT: u16 = 8090;
+/// How long a switch may take.
+pub const SWITCH: Duration = Duration::from_secs(240);
+/// Bytes that the settings of a site keep free.
+pub const RESERVE: u64 = 16 << 20;
+/// Pause between two looks at how full the disk is.
+const TICK: Duration = Duration::from_millis(100);
+
+/// A machine with its caches.
+#[derive(Debug)]
+pub struct Site {
+    /// The machine and its disk.
+    pub host: Host,
+    /// The server of the binary cache.
+    pub server: Server,
+}
+
+/// Size in MiB of a disk on which generations may take so many bytes, beside Nix, the reserve and
+/// what the file system needs for itself.
+pub fn disk_for(generations: u64) -> Result<u64> {
+    let root = world::root(world::Stage::Nix)?;
+    let nix = root.join("nix").to_string_lossy().into_owned();
+    let text = Run::new(&["du", "--summarize", "--block-size=1", &nix]).run()?;
+    let text = text.ok()?.stdout;
+    let nix: u64 = text
+        .split_whitespace()
+        .next()
+        .and_then(|word| word.parse().ok())
+        .ok_or_else(|| Error::new("read du", text.clone()))?;
+    // An ext4 keeps about 6 % for its tables and its journal.
+    let all = (generations + nix + RESERVE) * 106 / 100;
+    Ok((all >> 20) + 24)
+}
+
+impl Site {
+    /// A machine that runs the first of these generations, with a disk of so many MiB; all of them
+    /// are in the cache, and its key is trusted.
+    pub fn boot(name: &str, mib: u64, generations: &[&Generation]) -> Result<Self> {
+        Self::boot_with(name, mib, generations, |builder| builder)
+    }
+
+    /// The same with changes to the machine.
+    pub fn boot_with(
+        name: &str,
+        mib: u64,
+        generations: &[&Generation],
+        change: impl FnOnce(Builder) -> Builder,
+    ) -> Result<Self> {
+        let Some(first) = generations.first() else {
+            return Err(Error::new("boot a site", "no generation is named"));
+        };
+        let disk = Disk::new(mib, FileSystem::Ext4)?;
+        let host = Host::boot(name, first, disk, Start::Nixctl, change)?;
+        let server = host.machine.serve(PORT)?;
+        for generation in generations {
+            server.put_folder("/cache", &generation.signed_cache);
+        }
+        let site = Self { host, server };
+        let text = format!("extra-trusted-public-keys = {}\n", first.public_key);
+        let machine = &site.host.machine;
+        machine.write_file("/etc/nix/nix.custom.conf", text, 0o644)?;
+        site.configure("")?;
+        Ok(site)
+    }
+
+    /// Settings of switches beside those that all sites have; the daemon takes them at once.
+    pub fn configure(&self, more: &str) -> Result<()> {
+        let text = format!("[switch]\nreserve_bytes = {RESERVE}\nsoak_seconds = 3\n{more}");
+        let machine = &self.host.machine;
+        machine
+            .exec(&["mkdir", "-p", "/etc/nixctl/config.d"])?
+            .ok()?;
+        machine.write_file("/etc/nixctl/config.d/switch.toml", text, 0o644)?;
+        let restart = ["systemctl", "restart", "nixctld.service"];
+        machine.exec(&restart)?.ok().map(drop)
+    }
+
+    /// The cache's URL.
+    #[must_use]
+    pub fn cache(&self) -> String {
+        format!("{}/cache", self.server.url())
+    }
+
+    /// Runs `nixctl` with these words as root.
+    pub fn nixctl(&self, words: &str) -> Result<Output> {
+        let words = format!("nixctl {words}");
+        let words: Vec<&str> = words.split_whitespace().collect();
+        let run = self.host.machine.command(&words);
+        run.deadline(SWITCH).run()
+    }
+
+    /// `nixctl switch` to a generation of the cache, with more words.
+    pub fn switch(&self, to: &Generation, more: &str) -> Result<Output> {
+        let cache = self.cache();
+        self.nixctl(&format!("switch {} --from {cache} {more}", to.toplevel))
+    }
+
+    /// What the daemon logged since it was booted.
+    #[must_use]
+    pub fn daemon_log(&self) -> String {
+        world::daemon_log(&self.host.machine)
+    }
+
+    /// Runs `work` and tells beside its result the most bytes that were in use on /nix.
+    pub fn peak<T>(&self, work: impl FnOnce() -> T) -> Result<(T, u64)> {
+        let leader = self.host.machine.leader();
+        let leader = leader.ok_or_else(|| Error::new("watch /nix", "the machine is off"))?;
+        let path = format!("/proc/{leader}/root/nix");
+        let over = Arc::new(AtomicBool::new(false));
+        let highest = Arc::new(Mutex::new(used(&path)?));
+        let watcher = thread::spawn({
+            let (over, highest) = (Arc::clone(&over), Arc::clone(&highest));
+            move || {
+                while !over.load(Ordering::Relaxed) {
+                    if let Ok(now) = used(&path) {
+                        let mut most = highest.lock().unwrap_or_else(PoisonError::into_inner);
+                        *most = now.max(*most);
+                    }
+                    thread::sleep(TICK);
+                }
+            }
+        });
+        let result = work();
+        over.store(true, Ordering::Relaxed);
+        let _ = watcher.join();
+        let most = *highest.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok((result, most))
+    }
+}
+
+/// Bytes in use on the file system that a path is on.
+fn used(path: &str) -> Result<u64> {
+    let words = ["stat", "--file-system", "--format=%b %f %S", path];
+    let text = Run::new(&words).run()?.ok()?.stdout;
+    let numbers: Vec<u64> = text
+        .split_whitespace()
+        .filter_map(|word| word.parse().ok())
+        .collect();
+    match numbers[..] {
+        [all, free, block] => Ok((all - free) * block),
+        _ => Err(Error::new("read stat", text)),
+    }
+}
