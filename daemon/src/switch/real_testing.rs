@@ -254,11 +254,13 @@ fn archive() -> Option<PathBuf> {
     let dist = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/lab/dist");
     let releases = std::fs::read_dir(dist).ok()?.flatten();
     let files = releases.filter_map(|release| std::fs::read_dir(release.path()).ok());
-    let mut files = files.flatten().flatten().map(|file| file.path());
-    files.find(|file| {
+    let files = files.flatten().flatten().map(|file| file.path());
+    let releases = files.filter(|file| {
         file.to_str()
             .is_some_and(|name| name.contains("nix-2") && name.ends_with(".tar.zst"))
-    })
+    });
+    // The oldest: folders are listed in any order.
+    releases.min_by_key(|file| file.file_name().map(ToOwned::to_owned))
 }
 
 /// A machine that runs the old generation, beside a cache with both.
