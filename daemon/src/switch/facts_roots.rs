@@ -44,6 +44,8 @@ pub(super) fn root_paths(gatherer: &Gatherer<'_>) -> Result<Vec<StorePath>, Fail
 /// The roots that count, of what `nix-store --gc --print-roots` says.
 fn kept_roots(text: &str) -> Vec<StorePath> {
     let lines = text.lines().filter_map(|line| line.split_once(" -> "));
+    // Nix 2.34 puts the link in quotes, 2.26 does not.
+    let lines = lines.map(|(link, path)| (link.trim_matches('"'), path));
     let kept = lines.filter(|(link, _)| {
         let of_system = link
             .strip_prefix(PROFILE)
@@ -141,6 +143,7 @@ mod tests {
             ("/nix/var/nix/profiles/system", "a"),
             ("/nix/var/nix/profiles/system-extra-1-link", "a"),
             ("/nix/var/nix/profiles/nixctl-1-link", "b"),
+            ("\"/nix/var/nix/profiles/system-2-link\"", "h"),
             ("/run/booted-system", "c"),
             ("/nix/var/nix/gcroots/nixctl/x/hybrid-1", "d"),
             ("/proc/7/exe", "e"),
