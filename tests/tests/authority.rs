@@ -8,6 +8,9 @@ use nixctl_lab::world::{OPERATION, World, changes};
 use nixctl_lab::{Background, Output, require};
 
 const PROMPT: Duration = Duration::from_secs(20);
+/// What polkit's agent for terminals prints after a password.
+const COMPLETE: &str = "AUTHENTICATION COMPLETE";
+const FAILED: &str = "AUTHENTICATION FAILED";
 const SOCKET: &str = "--socket /run/nixctl/socket";
 
 /// A URL of the same file that is not below the trusted one.
@@ -115,15 +118,15 @@ fn an_administrator_is_admitted_by_password() {
     );
     // A wrong password is none.
     let mut wrong = on_a_terminal(&world, "carol", &world.install_command());
-    wrong.wait_for("Password", PROMPT).unwrap();
-    wrong.write(b"not carol's\n");
+    wrong
+        .answer("Password", "not carol's", FAILED, PROMPT)
+        .unwrap();
     let output = wrong.wait(OPERATION).unwrap();
     assert_eq!(output.status, 3, "{output:?}");
     assert_eq!(changes(&before, &world.snapshot().unwrap()), [""; 0]);
 
     let mut right = on_a_terminal(&world, "carol", &world.install_command());
-    right.wait_for("Password", PROMPT).unwrap();
-    right.write(b"carol\n");
+    right.answer("Password", "carol", COMPLETE, PROMPT).unwrap();
     let output = right.wait(OPERATION).unwrap();
     assert_eq!(output.status, 0, "{output:?}\n{}", world.daemon_log());
     let uid = world.machine.exec(&["id", "-u", "carol"]).unwrap();
@@ -142,8 +145,9 @@ fn bob_is_admitted_when_an_administrator_types_a_password_for_him() {
     let world = World::boot("for-bob").unwrap();
     let mut client = on_a_terminal(&world, "bob", &world.install_command());
     client.wait_for("carol", PROMPT).unwrap();
-    client.wait_for("Password", PROMPT).unwrap();
-    client.write(b"carol\n");
+    client
+        .answer("Password", "carol", COMPLETE, PROMPT)
+        .unwrap();
     let output = client.wait(OPERATION).unwrap();
     assert_eq!(output.status, 0, "{output:?}\n{}", world.daemon_log());
     let asked = world
@@ -184,8 +188,9 @@ fn an_untrusted_source_needs_an_administrator_even_for_members() {
 
     let mut client = on_a_terminal(&world, "alice", &command);
     client.wait_for("carol", PROMPT).unwrap();
-    client.wait_for("Password", PROMPT).unwrap();
-    client.write(b"carol\n");
+    client
+        .answer("Password", "carol", COMPLETE, PROMPT)
+        .unwrap();
     let output = client.wait(OPERATION).unwrap();
     assert_eq!(output.status, 0, "{output:?}\n{}", world.daemon_log());
     world.build("bob", "bash", "from-elsewhere").unwrap();

@@ -75,9 +75,9 @@ fn bus_and_polkit_answer() {
         .command_on_terminal("carol", command)
         .spawn()
         .unwrap();
-    asked.wait_for("Password", Duration::from_secs(10)).unwrap();
-    asked.write(b"carol\n");
-    asked.wait_for("status 0", Duration::from_secs(10)).unwrap();
+    asked
+        .answer("Password", "carol", "status 0", Duration::from_secs(20))
+        .unwrap();
     // A login through PAM gives a session, as on a real machine.
     let sessions = machine
         .exec_as("bob", "loginctl --no-legend list-sessions")

@@ -13,6 +13,8 @@ use crate::error::{Error, Result};
 
 /// How long output may still come after the command itself has ended.
 const LINGER: Duration = Duration::from_millis(200);
+/// How long an answer that was typed may stay without an effect until it is typed again.
+const AGAIN: Duration = Duration::from_secs(5);
 
 /// A command that runs in the background. Dropping it kills it.
 #[derive(Debug)]
@@ -111,6 +113,28 @@ impl Background {
                 });
             }
             std::thread::sleep(TICK);
+        }
+    }
+
+    /// Types `answer` when `prompt` is there, and again every few seconds until `taken` is printed.
+    ///
+    /// Programs that ask for a password print the prompt first and only then flush what was typed
+    /// (`tcsetattr` with `TCSAFLUSH`), so that an answer that is too quick is lost.
+    pub fn answer(
+        &mut self,
+        prompt: &str,
+        answer: &str,
+        taken: &str,
+        deadline: Duration,
+    ) -> Result<()> {
+        self.wait_for(prompt, deadline)?;
+        let until = Instant::now() + deadline;
+        loop {
+            self.write(format!("{answer}\n").as_bytes());
+            match self.wait_for(taken, AGAIN) {
+                Err(Error::Timeout { .. }) if Instant::now() < until => {}
+                done => return done,
+            }
         }
     }
 
