@@ -26,7 +26,8 @@ use crate::payload::worker::ChildWorker;
 use crate::payload::{STATE_DIR, Source};
 use crate::resource::error::fs_code;
 use crate::serve::Backend;
-use crate::switch::{carry, difference, generations};
+use crate::switch::profile::generations;
+use crate::switch::{carry, difference};
 
 /// Longest wait for a step boundary when the daemon goes down.
 const STOP_DEADLINE: Duration = Duration::from_secs(75);

@@ -45,12 +45,13 @@ impl Planner for Catalogue {
                 plan::self_uninstall_plan(question.host, question.owned).map_err(failed)
             }
             OperationRequest::Switch(request) => {
-                let facts = switch::facts::gather(question, request, OperationKind::Switch)?;
+                let facts = switch::plan::facts::gather(question, request, OperationKind::Switch)?;
                 switch::plan::plan(&facts)
             }
             OperationRequest::Rollback(request) => {
                 let request = switch::rollback::request(question, request)?;
-                let facts = switch::facts::gather(question, &request, OperationKind::Rollback)?;
+                let facts =
+                    switch::plan::facts::gather(question, &request, OperationKind::Rollback)?;
                 switch::plan::plan(&facts)
             }
         }

@@ -2,13 +2,13 @@
 
 use std::path::Path;
 
-use super::activate_error::ActivateError;
-use super::error::SwitchError;
-use super::prove::ProveError;
-use super::step::{SwitchStep, SwitchUndo};
 use crate::engine::step::StepFailure;
 use crate::host::Host;
 use crate::resource::{Context, Description, ResourceError, Undone};
+use crate::switch::activate::error::ActivateError;
+use crate::switch::error::SwitchError;
+use crate::switch::prove::ProveError;
+use crate::switch::step::{SwitchStep, SwitchUndo};
 
 /// Carries the steps of a switch out. The engine waits for confirmations itself:
 /// [`SwitchStep::Confirm`] gets here only to be undone, which is nothing.

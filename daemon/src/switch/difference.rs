@@ -7,9 +7,9 @@ use nixctl_planner::closure::{ClosureDiff, Graph, PackageChange, StorePath, Vers
 use nixctl_proto::plan::DiffEntry;
 use nixctl_proto::{Code, Failure};
 
-use super::{ClosureReader, ReadError, Source};
 use crate::catalogue::facts::links::{exists, follow};
 use crate::host::{Cancel, Fs, FsError, Host};
+use crate::switch::{ClosureReader, ReadError, Source};
 
 /// Where a Nix may be, the best one first.
 const PLACES: [&str; 3] = [

@@ -7,13 +7,13 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use super::error::{Result, SwitchError};
-use super::step::{FetchPaths, SwitchUndo};
-use super::store::{NixStore, Registered};
-use super::store_fetch::Wanted;
 use crate::host::Fs;
 use crate::host::fs::Kind;
 use crate::resource::{Context, Description, Undone};
+use crate::switch::error::{Result, SwitchError};
+use crate::switch::step::{FetchPaths, SwitchUndo};
+use crate::switch::store::fetch::Wanted;
+use crate::switch::store::{NixStore, Registered};
 
 /// Room that is left for the journals of Nix and of nixctl.
 const RESERVE: u64 = 8 << 20;

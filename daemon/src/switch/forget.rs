@@ -5,11 +5,11 @@
 
 use std::path::Path;
 
-use super::error::Result;
-use super::profile::{Generations, generation_link};
-use super::step::{Forget, SwitchUndo};
-use super::store::NixStore;
 use crate::resource::{Context, Description, Undone};
+use crate::switch::error::Result;
+use crate::switch::profile::{Generations, generation_link};
+use crate::switch::step::{Forget, SwitchUndo};
+use crate::switch::store::NixStore;
 
 impl Forget {
     /// What it does, for people.

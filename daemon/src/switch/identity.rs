@@ -3,9 +3,9 @@
 
 use std::path::Path;
 
-use super::generations;
 use crate::engine::Before;
 use crate::host::{Fs, FsError};
+use crate::switch::profile::generations;
 
 /// The system's profile.
 pub const PROFILE: &str = "/nix/var/nix/profiles/system";

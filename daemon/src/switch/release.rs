@@ -6,18 +6,18 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use super::compose;
-use super::error::{Result, SwitchError};
-use super::fetch::{make_roots_folder, remove_roots_folder};
-use super::forget::put_generations_back;
-use super::profile::{Generations, generation_link, hybrid_link};
-use super::running::{BOOTED_SYSTEM, kernel_parts};
-use super::step::{Release, SwitchUndo, Toplevel};
-use super::store::NixStore;
-use super::store_fetch::Wanted;
 use crate::host::Fs;
 use crate::payload::entry::is_store_path;
 use crate::resource::{Context, Description, Undone};
+use crate::switch::compose;
+use crate::switch::error::{Result, SwitchError};
+use crate::switch::fetch::{make_roots_folder, remove_roots_folder};
+use crate::switch::forget::put_generations_back;
+use crate::switch::profile::{Generations, generation_link, hybrid_link};
+use crate::switch::running::{BOOTED_SYSTEM, kernel_parts};
+use crate::switch::step::{Release, SwitchUndo, Toplevel};
+use crate::switch::store::NixStore;
+use crate::switch::store::fetch::Wanted;
 
 /// Link to the system that runs, whatever the profile says.
 const RUNNING: &str = "/run/current-system";

@@ -3,9 +3,9 @@
 use nixctl_proto::request::{RollbackRequest, SwitchRequest};
 use nixctl_proto::{Code, Failure, Generation};
 
-use super::facts::file;
-use super::generations;
 use crate::engine::{Question, Recorded};
+use crate::switch::plan::facts::file;
+use crate::switch::profile::generations;
 
 /// The switch that a rollback is.
 ///

@@ -11,9 +11,9 @@ use std::path::{Path, PathBuf};
 
 use nixctl_planner::closure::StorePath;
 
-use super::step::Toplevel;
-use super::units_read::{canonical, content, existing};
 use crate::host::{Fs, FsError};
+use crate::switch::step::Toplevel;
+use crate::switch::units::read::{canonical, content, existing};
 
 /// Link to the generation that runs.
 pub const CURRENT_SYSTEM: &str = "/run/current-system";

@@ -204,7 +204,7 @@ pub enum SwitchUndo {
         running: String,
         /// Identity of the boot: another one has undone the step by itself.
         boot: String,
-        /// What is done with which unit and what ran before, as JSON of [`super::activate::Recorded`].
+        /// What is done with which unit and what ran before, as JSON of [`crate::switch::activate::Recorded`].
         decisions: String,
     },
     /// Links and generations as they were.

@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
-use super::store::NixStore;
 use crate::host::fake::Answer;
 use crate::resource::testing::Machine;
+use crate::switch::store::NixStore;
 
 /// Where nixctl's own Nix is.
 pub(crate) const NIX: &str = "/nix/var/nix/profiles/nixctl";

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use super::testing::{Fixture, NIX};
 use crate::host::fake::Answer;
 use crate::host::{Command, Output};
+use crate::switch::testing::{Fixture, NIX};
 
 /// What the store has, and what can be fetched.
 #[derive(Debug, Default)]

@@ -19,7 +19,7 @@ use crate::host::{Cancel, Host};
 use crate::payload::worker::Worker;
 use crate::switch::carry::Carry;
 use crate::switch::converge::Convergence;
-use crate::switch::generations;
+use crate::switch::profile::generations;
 
 mod control;
 mod deadline;

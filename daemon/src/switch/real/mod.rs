@@ -1,0 +1,5 @@
+//! The steps and the planner with a real Nix, on a relocated store.
+
+mod plan_tests;
+mod testing;
+mod tests;

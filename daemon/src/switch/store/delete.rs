@@ -1,0 +1,218 @@
+//! Deleting store paths: only Nix decides what is dead, and what it keeps is told.
+//!
+//! Nix ends at the first path of a command that is still alive, so it is asked first for all that is
+//! dead. What becomes alive between the two (a process that opens a file) is taken out and the rest
+//! tried again. A derivation that was left behind keeps nothing here: hybrids do not need theirs.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::time::Duration;
+
+use crate::switch::error::Result;
+use crate::switch::store::{BATCH, NixStore, batches};
+
+/// Deleting a large closure from a slow disk, or waiting for somebody else's garbage collection.
+const DELETE_DEADLINE: Duration = Duration::from_secs(3600);
+/// Rounds in which paths turn out to be alive after all, before the rest is given up.
+const MOST_SURPRISES: usize = 20;
+/// Derivations and outputs are dead when nothing needs them themselves.
+const OPTIONS: [&str; 6] = [
+    "--option",
+    "keep-derivations",
+    "false",
+    "--option",
+    "keep-outputs",
+    "false",
+];
+
+/// What became of paths that were to go.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Deleted {
+    /// Paths that are gone.
+    pub deleted: BTreeSet<String>,
+    /// Paths that something needs.
+    pub alive: BTreeSet<String>,
+    /// Bytes by which the disk has become emptier meanwhile, by whomever.
+    pub freed: u64,
+}
+
+impl NixStore<'_> {
+    /// Deletes those of the paths that nothing needs. What is not there is passed over.
+    ///
+    /// # Errors
+    /// When Nix cannot be asked, or ends with something other than a path that is alive.
+    pub fn delete(&self, paths: &[String]) -> Result<Deleted> {
+        let there = self.valid(paths)?;
+        if there.is_empty() {
+            return Ok(Deleted::default());
+        }
+        let free = || {
+            let space = self.host.fs.space(Path::new("/nix/store"));
+            space.map(|space| space.free_bytes)
+        };
+        let before = free()?;
+        let dead = self.dead()?;
+        let mut open: Vec<String> = there.intersection(&dead).cloned().collect();
+        for _ in 0..MOST_SURPRISES {
+            let mut surprises = Vec::new();
+            for batch in open.chunks(BATCH) {
+                surprises.extend(self.delete_batch(batch)?);
+            }
+            if surprises.is_empty() {
+                break;
+            }
+            let left = self.valid(&open)?;
+            // One of several batches may only be waiting for those of another that refer to it.
+            let is_stuck = open.len() <= BATCH || left.len() == open.len();
+            open.retain(|path| left.contains(path) && !(is_stuck && surprises.contains(path)));
+        }
+        let alive = self.valid(paths)?;
+        Ok(Deleted {
+            deleted: there.difference(&alive).cloned().collect(),
+            alive,
+            freed: free()?.saturating_sub(before),
+        })
+    }
+
+    /// All paths that nothing needs.
+    ///
+    /// # Errors
+    /// When Nix cannot be asked.
+    pub fn dead(&self) -> Result<BTreeSet<String>> {
+        let command = self
+            .command("nix-store", &["--gc", "--print-dead"])
+            .args(OPTIONS)
+            .deadline(DELETE_DEADLINE);
+        let output = self.host.exec.run(&command, self.cancel)?;
+        Ok(output.text().lines().map(str::to_owned).collect())
+    }
+
+    /// Deletes all of them; says which one is alive, if one is.
+    fn delete_batch(&self, paths: &[String]) -> Result<Option<String>> {
+        for batch in batches(paths)? {
+            let command = self.command("nix-store", &["--delete"]).args(OPTIONS);
+            let command = command.args(batch).deadline(DELETE_DEADLINE);
+            let output = self.host.exec.output(&command, self.cancel)?;
+            if output.code != 0 {
+                let said = String::from_utf8_lossy(&output.stderr);
+                let alive = alive(&said).filter(|path| batch.contains(path));
+                if alive.is_none() {
+                    output.success(&command)?;
+                }
+                return Ok(alive);
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// The path that Nix says it cannot delete.
+fn alive(said: &str) -> Option<String> {
+    let lower = said.to_lowercase();
+    let at = lower.find("cannot delete path '")?;
+    let rest = said.get(at..)?.split('\'').nth(1)?;
+    lower.contains("alive").then(|| rest.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+    use crate::host::Output;
+    use crate::host::fake::Answer;
+    use crate::switch::testing::{Fixture, store_path};
+
+    /// A store with these paths, of which `dead` is said to be dead and `surprise` is not.
+    fn store(paths: &[String], dead: &[String], surprise: Option<String>) -> Fixture {
+        let fixture = Fixture::new();
+        let there: Arc<Mutex<BTreeSet<String>>> =
+            Arc::new(Mutex::new(paths.iter().cloned().collect()));
+        let known = there.clone();
+        let check = move |command: &crate::host::Command| {
+            let known = known.lock().unwrap();
+            let invalid = command
+                .args
+                .iter()
+                .skip(4)
+                .filter(|arg| !known.contains(*arg));
+            let text: Vec<&str> = invalid.map(String::as_str).collect();
+            Output {
+                stdout: text.join("\n").into(),
+                ..Output::default()
+            }
+        };
+        fixture.answer(&["--check-validity"], Answer::effect(check));
+        fixture.answer(&["--gc", "--print-dead"], Answer::text(&dead.join("\n")));
+        let delete = move |command: &crate::host::Command| {
+            let mut there = there.lock().unwrap();
+            for path in command
+                .args
+                .iter()
+                .filter(|arg| arg.starts_with("/nix/store/"))
+            {
+                if surprise.as_ref() == Some(path) {
+                    let stderr = format!(
+                        "error: Cannot delete path '{path}' since it is still alive. To find out why"
+                    );
+                    return Output {
+                        code: 1,
+                        stderr: stderr.into(),
+                        ..Output::default()
+                    };
+                }
+                there.remove(path);
+            }
+            Output::default()
+        };
+        fixture.answer(&["--delete"], Answer::effect(delete));
+        fixture
+    }
+
+    fn paths(names: &[&str]) -> Vec<String> {
+        names.iter().map(|name| store_path(name)).collect()
+    }
+
+    #[test]
+    fn what_is_alive_stays_and_is_told() {
+        let all = paths(&["a", "b", "c", "gone"]);
+        let fixture = store(&all[..3], &all[..2], None);
+        let deleted = fixture.store().delete(&all).unwrap();
+        assert_eq!(deleted.deleted, all[..2].iter().cloned().collect());
+        assert_eq!(deleted.alive, all[2..3].iter().cloned().collect());
+        let lines = fixture.lines();
+        let delete: Vec<&String> = lines
+            .iter()
+            .filter(|line| line.contains("--delete"))
+            .collect();
+        assert_eq!(delete.len(), 1);
+        assert!(!delete[0].contains(&all[2]) && !delete[0].contains("ignore-liveness"));
+    }
+
+    #[test]
+    fn one_that_became_alive_does_not_stop_the_rest() {
+        let all = paths(&["a", "b", "c", "d"]);
+        for surprise in &all {
+            let fixture = store(&all, &all, Some(surprise.clone()));
+            let deleted = fixture.store().delete(&all).unwrap();
+            assert_eq!(deleted.alive, BTreeSet::from([surprise.clone()]));
+            assert_eq!(deleted.deleted.len(), 3);
+        }
+    }
+
+    #[test]
+    fn nothing_is_asked_about_nothing() {
+        let all = paths(&["a"]);
+        let fixture = store(&[], &[], None);
+        assert_eq!(fixture.store().delete(&all).unwrap(), Deleted::default());
+        assert_eq!(fixture.lines().len(), 1);
+    }
+
+    #[test]
+    fn other_failures_are_errors() {
+        let all = paths(&["a"]);
+        let fixture = store(&all, &all, None);
+        fixture.answer(&["--delete"], Answer::code(1, "error: database is locked"));
+        assert!(fixture.store().delete(&all).is_err());
+    }
+}

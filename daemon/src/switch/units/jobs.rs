@@ -1,0 +1,124 @@
+//! The jobs of an activation: submitted in waves, each under a deadline of its own.
+
+use std::time::{Duration, Instant};
+
+use nixctl_planner::units::{Phase, UnitName, UnitType, Verb};
+
+use crate::host::ServiceError;
+use crate::host::service::{JobVerb, UnitJob};
+use crate::switch::units::Executor;
+use crate::switch::units::progress::Progress;
+
+impl Executor<'_> {
+    /// Submits the jobs of a phase, wave by wave, and notes what fails.
+    pub(in crate::switch) fn jobs(&mut self, phase: Phase) {
+        let jobs = self.progress.decisions.jobs(phase);
+        let waves: Vec<Vec<(Verb, UnitName)>> = jobs
+            .into_iter()
+            .map(|wave| {
+                wave.iter()
+                    .map(|job| (job.verb, job.unit.clone()))
+                    .collect()
+            })
+            .collect();
+        for wave in waves {
+            self.wave(&wave);
+        }
+    }
+
+    pub(in crate::switch) fn wave(&mut self, wave: &[(Verb, UnitName)]) {
+        let jobs: Vec<UnitJob> = wave
+            .iter()
+            .map(|(verb, unit)| UnitJob {
+                verb: verb_of(*verb),
+                unit: unit.as_str().to_owned(),
+                deadline: self.deadline(*verb, unit),
+            })
+            .collect();
+        let ends = self.control.run_jobs(&jobs);
+        for (job, end) in jobs.iter().zip(ends) {
+            tracing::info!("{} {}", job.verb.as_str(), job.unit);
+            match end {
+                Err(ServiceError::Refused { .. }) if job.verb == JobVerb::Stop => {
+                    self.not_stopped(&job.unit);
+                }
+                end => self.noted(&job.unit, end),
+            }
+        }
+    }
+
+    /// A stop is refused for what is gone already, and for what is not to be stopped by hand: the
+    /// latter runs on, which people should know.
+    fn not_stopped(&self, unit: &str) {
+        if self
+            .control
+            .details(unit)
+            .is_ok_and(|it| it.active == "active")
+        {
+            let text = format!("{unit} refuses to be stopped and runs on in its old version");
+            self.context.progress.note(&text);
+        }
+    }
+
+    /// Time for a job: what is usual, and what the unit itself asks for. Targets wait for all that
+    /// hangs on them, and units without a limit may take what is left.
+    fn deadline(&self, verb: Verb, unit: &UnitName) -> Duration {
+        let usual = Duration::from_secs(self.unit_seconds);
+        let left = self
+            .until
+            .saturating_duration_since(Instant::now())
+            .max(usual);
+        if unit.kind() == UnitType::Target {
+            return left;
+        }
+        let Ok(details) = self.control.details(unit.as_str()) else {
+            return usual;
+        };
+        let (start, stop) = (details.start_timeout, details.stop_timeout);
+        let own = match verb {
+            Verb::Stop => stop,
+            Verb::Start | Verb::Reload => start,
+            Verb::Restart => start
+                .zip(stop)
+                .map(|(start, stop)| start.saturating_add(stop)),
+        };
+        own.map_or(left, |own| usual.saturating_add(own)).min(left)
+    }
+
+    /// Notes which start of the units to be restarted is the last one, so that after a crash none
+    /// is restarted twice.
+    pub(in crate::switch) fn note_invocations(&mut self) {
+        let units: Vec<UnitName> = self.progress.decisions.restart.keys().cloned().collect();
+        for unit in units {
+            if let Ok(details) = self.control.details(unit.as_str()) {
+                self.progress.invocations.insert(unit, details.invocation);
+            }
+        }
+    }
+
+    pub(in crate::switch) fn forget_restarted(&mut self) {
+        let Progress {
+            decisions,
+            invocations,
+            ..
+        } = &mut self.progress;
+        let control = self.control;
+        decisions.restart.retain(|unit, _| {
+            let before = invocations.get(unit).filter(|id| !id.is_empty());
+            let now = control.details(unit.as_str());
+            let again = before.zip(now.ok()).is_some_and(|(before, now)| {
+                now.active == "active" && !now.invocation.is_empty() && now.invocation != *before
+            });
+            !again
+        });
+    }
+}
+
+fn verb_of(verb: Verb) -> JobVerb {
+    match verb {
+        Verb::Stop => JobVerb::Stop,
+        Verb::Reload => JobVerb::Reload,
+        Verb::Restart => JobVerb::Restart,
+        Verb::Start => JobVerb::Start,
+    }
+}
