@@ -8,11 +8,24 @@ use nixctl_lab::{Error, Result, dist, image, prepare};
 
 /// Runs the command.
 pub fn run() -> Result<ExitCode> {
+    tools()?;
+    images()?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What the host must have.
+pub fn tools() -> Result<()> {
     prepare::install()?;
     let missing = prepare::missing();
-    if !missing.is_empty() {
-        return Err(Error::new("prepare the lab", missing.join("; ")));
+    if missing.is_empty() {
+        Ok(())
+    } else {
+        Err(Error::new("prepare the lab", missing.join("; ")))
     }
+}
+
+/// The images of machines, and the releases of Nix.
+pub fn images() -> Result<()> {
     for kind in [image::Kind::System, image::Kind::Container] {
         let began = Instant::now();
         let root = image::root(kind)?;
@@ -32,7 +45,7 @@ pub fn run() -> Result<ExitCode> {
             release.tar_xz.display()
         );
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
 /// The generations that switches are tested with: making them takes longer than a test may.

@@ -1,7 +1,8 @@
 //! `test`: everything that must hold before a change is good, from a fresh checkout.
 //!
-//! Order: tools, images and releases, format, lints, the binaries, all tests, the examples in the
-//! documentation. A filter skips format, lints and examples and runs only the tests it names.
+//! Order: tools; images and releases, and beside them format, lints and the binaries; all tests; the
+//! examples in the documentation. A filter skips format, lints and examples and runs only the tests
+//! it names.
 
 use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
@@ -31,12 +32,9 @@ pub struct Arguments {
 /// Runs the command.
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let began = Instant::now();
-    super::prepare::run()?;
+    super::prepare::tools()?;
     let whole = arguments.filter.is_none();
-    if whole {
-        super::prepare::generations()?;
-    }
-    let passed = (!whole || lints()?) && tests(arguments)? && (!whole || examples()?);
+    let passed = made(whole)? && tests(arguments)? && (!whole || examples()?);
     let minutes = began.elapsed().as_secs_f32() / 60.0;
     if passed {
         println!("lab: everything passed, in {minutes:.1} minutes");
@@ -45,6 +43,31 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         println!("lab: FAILED, after {minutes:.1} minutes");
         Ok(ExitCode::FAILURE)
     }
+}
+
+/// Makes what the tests need: the machines' images while the programs are looked at and built, since
+/// the first wait for the network and the disk more than for a processor.
+fn made(whole: bool) -> Result<bool> {
+    std::thread::scope(|scope| {
+        let images = scope.spawn(|| {
+            super::prepare::images()?;
+            if whole {
+                super::prepare::generations()?;
+            }
+            Ok(())
+        });
+        let built = (|| Ok((!whole || lints()?) && binaries()?))();
+        let images: Result<()> = images
+            .join()
+            .unwrap_or_else(|_| Err(Error::new("make the images", "a panic, see above")));
+        images.and(built)
+    })
+}
+
+/// The programs and examples, which machine tests take from the target folder.
+fn binaries() -> Result<bool> {
+    let words = ["build", "--quiet", "--workspace", "--bins", "--examples"];
+    cargo(&[&words[..], &FEATURES].concat(), &[])
 }
 
 /// Format and lints. Clippy compiles everything, so the compiler's warnings are denied by it too;
@@ -67,14 +90,8 @@ fn lints() -> Result<bool> {
         && cargo(&[&released[..], &deny].concat(), &[])?)
 }
 
-/// The programs and examples first, since machine tests take them from the target folder; then all
-/// tests.
+/// All tests, or those that the filter names.
 fn tests(arguments: &Arguments) -> Result<bool> {
-    let build = [
-        &["build", "--quiet", "--workspace", "--bins", "--examples"],
-        &FEATURES[..],
-    ]
-    .concat();
     let runner = nextest()?;
     // A filter that finds nothing is a mistake, not a success.
     let mut words = vec!["nextest", "run", "--workspace", "--no-tests=fail"];
@@ -91,9 +108,6 @@ fn tests(arguments: &Arguments) -> Result<bool> {
     let filter = filter.map(|word| filterset(word, &test_files()));
     if let Some(filter) = &filter {
         words.extend(["-E", filter]);
-    }
-    if !cargo(&build, &[])? {
-        return Ok(false);
     }
     let follower = Follower::start(&paths::lab("scratch")?.join(paths::unique("progress")))?;
     let file = follower.path().to_string_lossy().into_owned();
