@@ -27,7 +27,7 @@ use crate::payload::{STATE_DIR, Source};
 use crate::resource::error::fs_code;
 use crate::serve::Backend;
 use crate::switch::profile::generations;
-use crate::switch::{carry, difference};
+use crate::switch::{boot, carry, difference};
 
 /// Longest wait for a step boundary when the daemon goes down.
 const STOP_DEADLINE: Duration = Duration::from_secs(75);
@@ -86,6 +86,9 @@ impl Local {
             worker: Box::new(worker),
             switch: Box::new(carry::Machine),
         })?;
+        if !options.private && machine.services.is_running() {
+            engine.watch_boot();
+        }
         let keeper = keeps_daemon.then(|| Keeper::start(&engine));
         Ok(Arc::new(Local {
             keeper: Mutex::new(keeper),
@@ -171,8 +174,10 @@ impl Backend for Local {
     fn status(&self) -> Status {
         let mut status = self.engine.status();
         // What cannot be read is not shown; that it cannot is no reason to have no status.
-        if let Ok(all) = generations::list(&self.host.fs) {
+        if let Ok(mut all) = generations::list(&self.host.fs) {
             status.current_generation = generations::current(&all);
+            self.engine.annotate(&mut all);
+            status.boot_failure = boot::left(&all).unwrap_or_default();
         }
         if status.target_generation == 0 {
             status.target_generation = status.current_generation;
@@ -220,10 +225,7 @@ impl Backend for Local {
     fn generations(&self) -> Result<Vec<Generation>, Failure> {
         let mut all = generations::list(&self.host.fs)
             .map_err(|error| Failure::from_error(fs_code(&error.source), &error))?;
-        let proven = self.engine.proven();
-        for generation in &mut all {
-            generation.proven = proven.contains(&generation.path);
-        }
+        self.engine.annotate(&mut all);
         Ok(all)
     }
 

@@ -141,6 +141,12 @@ catalogue! {
     NoServiceManager = 1020, Refused, "the service manager does not answer",
         help "see whether the system bus runs: `systemctl status dbus.socket`",
         "Units are started and stopped by systemd over the system bus. Without the bus root is still served over the socket and may look, but nothing that needs units is begun.";
+    CacheSilent = 1023, Refused, "a binary cache does not answer",
+        help "see which cache is named above and whether it can be reached, then run the command again",
+        "Before a switch is planned the caches are asked what the target consists of. One that may have it could not be reached, or did not answer in time. Nothing was changed.";
+    CacheDamaged = 1024, Refused, "a binary cache gives something else than it promises",
+        help "repair the cache named above, or take another one with --from",
+        "An archive was cut short, is larger than the cache says, has another hash, or is not there although the cache lists it. Nothing of it was used, and nothing was changed.";
 
     ChecksumMismatch = 2001, Failed, "the download is not what its checksum says",
         help "run the command again; when it fails again, the mirror or a proxy alters the file",

@@ -19,6 +19,13 @@ pub struct Generation {
     pub booted: bool,
     /// Whether it ran and passed its health checks.
     pub proven: bool,
+    /// Whether the machine was healthy after a boot into it.
+    pub proven_by_boot: bool,
+    /// Whether it became the default and was not healthy after a boot yet: until it is, the daemon
+    /// may go back by itself.
+    pub awaits_boot: bool,
+    /// Why the daemon went back from it by itself; empty when it did not.
+    pub boot_failure: String,
     /// Whether it is a step of a switch: some components new, some old.
     pub hybrid: bool,
     /// Its name for people, such as `12 of 40 components`; empty when it has none.

@@ -75,6 +75,9 @@ pub struct SpaceView {
     pub optimal: bool,
     /// Most bytes that may be used; `None` when nothing limits them.
     pub budget: Option<u64>,
+    /// Bytes that the paths of the plan, and what stays beside them, take now.
+    #[serde(default)]
+    pub now: u64,
     /// Bytes free on the store's file system now.
     pub free: u64,
     /// Peak of doing everything at once.
@@ -90,6 +93,9 @@ pub struct SpaceView {
 pub struct SwitchStepView {
     /// Components that change.
     pub flip: Vec<String>,
+    /// Components that are stopped, until a later step changes them.
+    #[serde(default)]
+    pub stop: Vec<String>,
     /// Store paths that are fetched.
     pub add: Vec<String>,
     /// Bytes on the disk once they are there.
@@ -98,6 +104,23 @@ pub struct SwitchStepView {
     pub release: Vec<String>,
     /// Bytes on the disk after the step.
     pub bytes_after: u64,
+}
+
+/// What is down for a while, because its room is needed.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DowntimeView {
+    /// The component.
+    pub id: String,
+    /// Its units; none when it is a package, whose programs are missing meanwhile.
+    pub units: Vec<String>,
+    /// The step that stops it, from 1.
+    pub from: usize,
+    /// The step that brings it back.
+    pub to: usize,
+    /// Bytes that are fetched meanwhile.
+    pub bytes: u64,
+    /// Seconds that this takes at least, estimated.
+    pub seconds: u64,
 }
 
 /// How a package differs between two generations.
@@ -128,6 +151,9 @@ pub struct SwitchView {
     pub space: SpaceView,
     /// The steps, in their order.
     pub steps: Vec<SwitchStepView>,
+    /// What is down for a while; empty unless that was allowed and is needed.
+    #[serde(default)]
+    pub downtime: Vec<DowntimeView>,
     /// Components that cannot be changed alone and wait for the last step: name and reason.
     pub deferred: BTreeMap<String, String>,
     /// How the packages differ.

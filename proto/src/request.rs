@@ -93,6 +93,8 @@ pub struct SwitchRequest {
     pub budget: Option<u64>,
     /// Old generations may be dropped to gain space.
     pub drop_old: bool,
+    /// Services that the settings name as not vital may be down for a while to gain space.
+    pub allow_downtime: bool,
     /// Seconds for which the result is watched before it counts; `None`: as the settings say.
     pub soak: Option<u64>,
     /// Seconds within which somebody must confirm over a new connection.
@@ -104,6 +106,21 @@ pub struct SwitchRequest {
 pub struct RollbackRequest {
     /// Number of the generation; `None`: the recorded one before the last switch.
     pub to: Option<u64>,
+    /// Store to copy from what is not here any more, as in [`SwitchRequest::from`]; `None`: the one
+    /// that a switch named last, else Nix's own substituters.
+    pub from: Option<String>,
+    /// Set by the daemon alone: the machine did not become healthy after a boot.
+    pub after_boot: Option<AfterBoot>,
+}
+
+/// How the daemon itself goes back after a boot that was not healthy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AfterBoot {
+    /// The generation takes over while the machine runs.
+    AtOnce,
+    /// It becomes the default, and the machine is restarted then.
+    Restart,
 }
 
 /// A change of the machine.
@@ -145,7 +162,8 @@ pub struct RequestOptions {
     pub dry_run: bool,
     /// Idempotency key: the same id and request is the same operation.
     pub request_id: Option<String>,
-    /// Nix version the caller believes to be installed (empty for none).
+    /// What the caller believes to be there (empty for nothing): for a switch or a rollback the store
+    /// path of the generation that runs, else the version of Nix.
     pub expected_current: Option<String>,
     /// Seconds after which the operation gives up and is undone.
     pub deadline: Option<u64>,

@@ -53,6 +53,9 @@ pub struct Status {
     pub target_generation: u64,
     /// Whether what runs differs from what is booted in a way that only a reboot can change.
     pub reboot_needed: bool,
+    /// Which generation the daemon left by itself after a boot into it, and why; empty when the newest
+    /// besides the one that runs was not left.
+    pub boot_failure: String,
     /// How far the target is reached, as `12 of 40 components, waiting: needs 83 MiB more on /nix`;
     /// empty when the machine is there.
     pub convergence: String,

@@ -25,6 +25,9 @@ pub struct SwitchWhat {
     /// Old generations may be dropped to gain space
     #[arg(long)]
     pub drop_old: bool,
+    /// Services that the settings name as not vital may be down for a while to gain space
+    #[arg(long)]
+    pub allow_downtime: bool,
     /// Watch the result for so long before it counts
     #[arg(long, value_name = "SECONDS")]
     pub soak: Option<u64>,
@@ -39,6 +42,9 @@ pub struct RollbackWhat {
     /// Number of the generation; without it the one before the last switch
     #[arg(long, value_name = "GENERATION", value_parser = clap::value_parser!(u64).range(1..))]
     pub to: Option<u64>,
+    /// Store to copy from what is not here any more; without it the one that the switch named
+    #[arg(long, value_name = "STORE-URL", value_hint = ValueHint::Url)]
+    pub from: Option<String>,
 }
 
 /// Where the disk use is drawn.

@@ -185,8 +185,12 @@ async fn agree(
         return Ok(Some(options));
     }
     // What is agreed to is the plan for the machine as it is now.
-    options.expected_current = Some(connection.status().await?.nix_version);
+    let nix_version = connection.status().await?.nix_version;
     let plan = connection.plan(request).await?;
+    options.expected_current = Some(match &plan.switch {
+        Some(view) => view.from.clone(),
+        None => nix_version,
+    });
     draw(&plan, svg)?;
     if let Some(failure) = plan.refusal() {
         return Err(failure.clone());

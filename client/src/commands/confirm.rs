@@ -62,6 +62,7 @@ mod tests {
             current_generation: 0,
             target_generation: 0,
             reboot_needed: false,
+            boot_failure: String::new(),
             convergence: String::new(),
         }
     }

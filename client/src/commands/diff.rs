@@ -42,7 +42,9 @@ pub async fn run(context: &mut Context, what: cli::Diff) -> Outcome {
         });
     } else {
         let style = context.terminal.out;
-        context.terminal.lines(diff::lines(&packages, None, style));
+        let width = context.terminal.width();
+        let lines = diff::lines(&packages, None, width, style);
+        context.terminal.lines(lines);
     }
     Ok(Exit::Done)
 }

@@ -26,7 +26,7 @@ async fn operation(context: &mut Context, plan: cli::Plan) -> Outcome {
         cli::Plan::Install(what) => (install::request(what)?, None),
         cli::Plan::Uninstall(what) => (uninstall::request(&what), None),
         cli::Plan::Switch(plan) => (switch::request(plan.what)?, plan.picture.file),
-        cli::Plan::Rollback(plan) => (rollback::request(&plan.what), plan.picture.file),
+        cli::Plan::Rollback(plan) => (rollback::request(plan.what)?, plan.picture.file),
     };
     let begins = matches!(
         request,

@@ -49,13 +49,14 @@ pub fn request(what: cli::SwitchWhat) -> Result<OperationRequest, Failure> {
         strategy: what.strategy.into(),
         budget: what.budget,
         drop_old: what.drop_old,
+        allow_downtime: what.allow_downtime,
         soak: what.soak,
         confirm_within: what.confirm_within,
     }))
 }
 
 /// A URL as it is, a folder from the root on.
-fn store(from: String) -> Result<String, Failure> {
+pub(super) fn store(from: String) -> Result<String, Failure> {
     if from.contains("://") || from.starts_with('/') {
         return Ok(from);
     }
@@ -88,6 +89,7 @@ mod tests {
             strategy: cli::Strategy::Stepwise,
             budget: Some(1),
             drop_old: true,
+            allow_downtime: true,
             soak: Some(2),
             confirm_within: Some(3),
         };
@@ -97,6 +99,7 @@ mod tests {
             strategy: Strategy::Stepwise,
             budget: Some(1),
             drop_old: true,
+            allow_downtime: true,
             soak: Some(2),
             confirm_within: Some(3),
         };

@@ -4,23 +4,61 @@ use nixctl_proto::plan::DiffEntry;
 
 use super::style::Style;
 use super::table;
-use super::text::{clean, counted, signed};
+use super::text::{clean, counted, cut, signed};
 
-/// Lines of a comparison; of at most so many packages, those that change most.
-pub fn lines(entries: &[DiffEntry], most: Option<usize>, style: Style) -> Vec<String> {
+/// Narrowest column of names and versions.
+const NARROW: usize = 7;
+
+/// Heads of the columns.
+const HEAD: [&str; 5] = ["", "PACKAGE", "BEFORE", "AFTER", "SIZE"];
+
+/// Lines of a comparison; of at most so many packages, those that change most. Names and versions are
+/// cut to fit the width, where there is one.
+pub fn lines(
+    entries: &[DiffEntry],
+    most: Option<usize>,
+    width: Option<usize>,
+    style: Style,
+) -> Vec<String> {
     if entries.is_empty() {
         return vec!["no package differs".to_owned()];
     }
     let shown = largest(entries, most.unwrap_or(usize::MAX));
-    let rows: Vec<Vec<String>> = shown.iter().map(|entry| row(entry)).collect();
-    let head = ["", "PACKAGE", "BEFORE", "AFTER", "SIZE"];
-    let mut lines = table::lines(&head, &rows, None);
+    let mut rows: Vec<Vec<String>> = shown.iter().map(|entry| row(entry)).collect();
+    if let Some(width) = width {
+        fit(&mut rows, width);
+    }
+    let mut lines = table::lines(&HEAD, &rows, None);
     if shown.len() < entries.len() {
         let more = counted(entries.len() - shown.len(), "smaller change");
         lines.push(style.dim(&format!("and {more} (all with --verbose)")));
     }
     lines.push(style.bold(&summary(entries)));
     lines
+}
+
+/// Cuts names and versions, the widest of them first, until the rows have no more than `width` columns.
+fn fit(rows: &mut [Vec<String>], width: usize) {
+    let widest = |rows: &[Vec<String>], column: usize| {
+        let cells = rows.iter().map(|row| row[column].chars().count());
+        cells.max().unwrap_or(0).max(HEAD[column].len())
+    };
+    let mut widths: Vec<usize> = (0..5).map(|column| widest(rows, column)).collect();
+    // Two blanks stand between columns.
+    while widths.iter().sum::<usize>() + 8 > width {
+        let Some(column) = (1..4).max_by_key(|column| widths[*column]) else {
+            return;
+        };
+        if widths[column] <= NARROW {
+            break;
+        }
+        widths[column] -= 1;
+    }
+    for row in rows {
+        for column in 1..4 {
+            row[column] = cut(&row[column], widths[column], "..");
+        }
+    }
 }
 
 /// `3 packages new, 1 gone, 14 changed: +12.3 MiB`
@@ -114,7 +152,7 @@ pub mod tests {
     #[test]
     fn versions_and_sizes_side_by_side() {
         assert_eq!(
-            lines(&entries(), None, Style::PLAIN),
+            lines(&entries(), None, None, Style::PLAIN),
             [
                 "   PACKAGE  BEFORE      AFTER         SIZE",
                 "~  glibc    2.40        2.41          +1.0 MiB",
@@ -128,12 +166,26 @@ pub mod tests {
 
     #[test]
     fn the_largest_changes_are_shown_first_of_all() {
-        let lines = lines(&entries(), Some(2), Style::PLAIN);
+        let lines = lines(&entries(), Some(2), None, Style::PLAIN);
         assert!(lines[1].contains("glibc") && lines[2].contains("perl"));
         assert_eq!(lines[3], "and 2 smaller changes (all with --verbose)");
         assert_eq!(
-            super::lines(&[], None, Style::PLAIN),
+            super::lines(&[], None, None, Style::PLAIN),
             ["no package differs"]
         );
+    }
+
+    #[test]
+    fn narrow_terminals_see_the_beginning_of_names_and_versions() {
+        let mut entries = entries();
+        entries[0].name = "a-library-with-a-long-name".to_owned();
+        for width in [60, 45, 42] {
+            let lines = lines(&entries, None, Some(width), Style::PLAIN);
+            let table = &lines[..=entries.len()];
+            assert!(
+                table.iter().all(|line| line.chars().count() <= width),
+                "{lines:#?}"
+            );
+        }
     }
 }

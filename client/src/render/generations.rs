@@ -27,7 +27,10 @@ fn state(generation: &Generation) -> String {
         (generation.current, "runs"),
         (generation.default, "default"),
         (generation.booted, "booted"),
-        (generation.proven, "proven"),
+        (generation.proven && !generation.proven_by_boot, "proven"),
+        (generation.proven_by_boot, "proven by boot"),
+        (generation.awaits_boot, "awaits its first boot"),
+        (!generation.boot_failure.is_empty(), "failed its boot"),
         (generation.hybrid, "hybrid"),
     ]
     .into_iter()
@@ -73,6 +76,20 @@ mod tests {
                 path: "/nix/store/a".to_owned(),
                 ..Generation::default()
             },
+            Generation {
+                number: 41,
+                path: "/nix/store/c".to_owned(),
+                proven: true,
+                proven_by_boot: true,
+                ..Generation::default()
+            },
+            Generation {
+                number: 40,
+                path: "/nix/store/d".to_owned(),
+                proven: true,
+                boot_failure: "redis.service is failed".to_owned(),
+                ..Generation::default()
+            },
         ];
         assert_eq!(
             lines(&all, None),
@@ -80,6 +97,8 @@ mod tests {
                 "GENERATION  MADE                  STATE                          SYSTEM",
                 "43          2025-11-21 11:06:12Z  runs, default, proven, hybrid  12 of 40 components (/nix/store/b)",
                 "42          -                     -                              /nix/store/a",
+                "41          -                     proven by boot                 /nix/store/c",
+                "40          -                     proven, failed its boot        /nix/store/d",
             ]
         );
     }

@@ -91,8 +91,16 @@ fn row(number: usize, step: &Step) -> Vec<String> {
         bytes(step.bytes_before_release),
         bytes(released),
         bytes(step.bytes_after),
-        format!("{}: {}", step.flip.len(), clean(&step.flip.join(" "))),
+        changes(step),
     ]
+}
+
+fn changes(step: &Step) -> String {
+    let named = |ids: &[String]| format!("{}: {}", ids.len(), clean(&ids.join(" ")));
+    match step.stop.is_empty() {
+        true => named(&step.flip),
+        false => format!("stop {}", named(&step.stop)),
+    }
 }
 
 /// Bytes before a step.

@@ -17,6 +17,10 @@ pub fn lines(status: &Status, style: Style) -> Vec<String> {
     if status.current_generation > 0 {
         rows.push(vec!["system".to_owned(), system(status, style)]);
     }
+    if !status.boot_failure.is_empty() {
+        let left = style.warning(&clean(&status.boot_failure));
+        rows.push(vec!["boot".to_owned(), left]);
+    }
     if let Some(target) = target(status) {
         rows.push(vec!["target".to_owned(), target]);
     }
@@ -100,6 +104,7 @@ mod tests {
             current_generation: 0,
             target_generation: 0,
             reboot_needed: false,
+            boot_failure: String::new(),
             convergence: String::new(),
         };
         assert_eq!(
@@ -121,6 +126,7 @@ mod tests {
             current_generation: 41,
             target_generation: 42,
             reboot_needed: true,
+            boot_failure: "generation 40 was left: redis.service has failed".to_owned(),
             convergence: "12 of 40 components, waiting: needs 83 MiB more on /nix".to_owned(),
         };
         assert_eq!(
@@ -130,6 +136,7 @@ mod tests {
                 "health   unknown (nothing is owned)",
                 "nixctld  0.1.0",
                 "system   generation 41, reboot needed",
+                "boot     generation 40 was left: redis.service has failed",
                 "target   generation 42: 12 of 40 components, waiting: needs 83 MiB more on /nix",
                 "at work  install 0000000001000001: step 3 of 12: unpack the release",
                 "queue    2 operations waiting",
@@ -150,6 +157,7 @@ mod tests {
             current_generation: 7,
             target_generation,
             reboot_needed: false,
+            boot_failure: String::new(),
             convergence: convergence.to_owned(),
         };
         for (status, expected) in [

@@ -64,7 +64,7 @@ pub fn lines(plan: &Plan, view: &SwitchView, look: Look) -> Vec<String> {
     let style = look.style;
     let mut lines = vec![style.bold(&clean(&plan.title))];
     section(&mut lines, style, "packages", packages(view, look));
-    section(&mut lines, style, "units", units(view, style));
+    section(&mut lines, style, "units", units(view, look));
     section(
         &mut lines,
         style,
@@ -72,6 +72,12 @@ pub fn lines(plan: &Plan, view: &SwitchView, look: Look) -> Vec<String> {
         disk(&view.space, view.steps.len()),
     );
     lines.extend(steps(view, look));
+    section(
+        &mut lines,
+        style,
+        &style.warning("down for a while"),
+        downtime(view, look),
+    );
     section(
         &mut lines,
         style,
@@ -92,10 +98,14 @@ pub fn lines(plan: &Plan, view: &SwitchView, look: Look) -> Vec<String> {
         lines.extend(plan::steps(plan, true, style));
         lines.extend(plan::passed(plan));
     }
-    if !view.steps.is_empty() && !plan.notes.is_empty() {
+    // Why a reboot is needed stands above.
+    let mut rest = plan.clone();
+    let said = |note: &String| view.reboot.iter().any(|why| note.ends_with(why.as_str()));
+    rest.notes.retain(|note| !said(note));
+    if !view.steps.is_empty() && !rest.notes.is_empty() {
         lines.push(String::new());
     }
-    lines.extend(plan::notes(plan, style));
+    lines.extend(plan::notes(&rest, style));
     lines
 }
 
@@ -104,7 +114,7 @@ pub fn chart(view: &SwitchView) -> Chart {
     let mut bars = Vec::with_capacity(view.steps.len() + 1);
     bars.extend(view.steps.first().map(|first| Bar {
         label: "now".to_owned(),
-        stays: view.space.old.min(first.bytes_before_release),
+        stays: view.space.now.min(first.bytes_before_release),
         goes: 0,
     }));
     bars.extend((1..).zip(&view.steps).map(|(number, step)| Bar {
@@ -134,11 +144,17 @@ fn packages(view: &SwitchView, look: Look) -> Vec<String> {
         return Vec::new();
     }
     let most = (!look.detailed).then_some(MOST);
-    diff::lines(&view.diff, most, look.style)
+    diff::lines(&view.diff, most, inner(look), look.style)
+}
+
+/// Columns inside of a section; with everything asked for, nothing is cut.
+fn inner(look: Look) -> Option<usize> {
+    let width = look.width.filter(|_| !look.detailed);
+    width.map(|width| width.saturating_sub(2))
 }
 
 /// What happens to units, and why.
-fn units(view: &SwitchView, style: Style) -> Vec<String> {
+fn units(view: &SwitchView, look: Look) -> Vec<String> {
     let UnitsView {
         stop,
         reload,
@@ -146,12 +162,21 @@ fn units(view: &SwitchView, style: Style) -> Vec<String> {
         start,
         skip,
     } = &view.units;
+    // What is stopped and started again is one thing to people.
+    let (again, gone): (Vec<String>, Vec<String>) =
+        stop.iter().cloned().partition(|name| start.contains(name));
+    let fresh: Vec<String> = start
+        .iter()
+        .filter(|it| !again.contains(*it))
+        .cloned()
+        .collect();
     let mut rows = Vec::new();
     for (word, names) in [
-        ("stop", stop),
+        ("stop", &gone),
         ("reload", reload),
         ("restart", restart),
-        ("start", start),
+        ("stop, start", &again),
+        ("start", &fresh),
         ("leave", skip),
     ] {
         for name in names {
@@ -164,9 +189,9 @@ fn units(view: &SwitchView, style: Style) -> Vec<String> {
         }
     }
     if rows.is_empty() && !view.steps.is_empty() {
-        return vec![style.dim("none is touched")];
+        return vec![look.style.dim("none is touched")];
     }
-    table::lines(&["", "", ""], &rows, None)
+    table::lines(&["", "", ""], &rows, inner(look))
 }
 
 /// What the disk has to hold.
@@ -243,8 +268,40 @@ fn row(number: usize, step: &SwitchStepView, words: usize) -> Vec<String> {
         bytes(step.bytes_before_release),
         bytes(released),
         bytes(step.bytes_after),
-        cut(&clean(&step.flip.join(" ")), words, "..."),
+        cut(&clean(&changes(step)), words, "..."),
     ]
+}
+
+/// What a step changes; what it stops, first.
+fn changes(step: &SwitchStepView) -> String {
+    let flip = step.flip.join(" ");
+    match step.stop.is_empty() {
+        true => flip,
+        false => format!("stop {} {flip}", step.stop.join(" "))
+            .trim_end()
+            .to_owned(),
+    }
+}
+
+/// What is down, from which step to which, and what comes meanwhile.
+fn downtime(view: &SwitchView, look: Look) -> Vec<String> {
+    let rows: Vec<Vec<String>> = view
+        .downtime
+        .iter()
+        .map(|down| {
+            let what = match down.units.is_empty() {
+                true => down.id.clone(),
+                false => down.units.join(" "),
+            };
+            vec![
+                clean(&what),
+                format!("steps {} to {}", down.from, down.to),
+                format!("{} to fetch", bytes(down.bytes)),
+                format!("at least {} s", down.seconds),
+            ]
+        })
+        .collect();
+    table::lines(&["", "", "", ""], &rows, inner(look))
 }
 
 /// What cannot be changed by itself, and why.
@@ -259,7 +316,7 @@ fn deferred(view: &SwitchView, look: Look) -> Vec<String> {
         .take(most)
         .map(|(name, why)| vec![clean(name), clean(why)])
         .collect();
-    let mut lines = table::lines(&["", ""], &rows, None);
+    let mut lines = table::lines(&["", ""], &rows, inner(look));
     if rows.len() < view.deferred.len() {
         let more = counted(view.deferred.len() - rows.len(), "component");
         lines.push(
@@ -275,6 +332,7 @@ pub mod tests {
     use std::collections::BTreeMap;
 
     use nixctl_proto::Code;
+    use nixctl_proto::plan::DowntimeView;
 
     use super::*;
 
@@ -299,6 +357,7 @@ pub mod tests {
         const MIB: u64 = 1 << 20;
         let step = |flip: &[&str], high: u64, after: u64| SwitchStepView {
             flip: texts(flip),
+            stop: Vec::new(),
             add: texts(&["/nix/store/a"]),
             bytes_before_release: high * MIB,
             release: Vec::new(),
@@ -323,6 +382,7 @@ pub mod tests {
                 lower_bound: 100 * MIB,
                 optimal: false,
                 budget: Some(130 * MIB),
+                now: 100 * MIB,
                 free: 30 * MIB,
                 atomic_peak: 200 * MIB,
                 old: 100 * MIB,
@@ -332,6 +392,7 @@ pub mod tests {
                 step(&["redis", "nginx"], 120, 90),
                 step(&["the rest"], 110, 100),
             ],
+            downtime: Vec::new(),
             deferred: map(&[("kernel", "it is booted")]),
             diff: super::diff::tests::entries(),
             reboot: texts(&["the kernel differs"]),
@@ -394,6 +455,36 @@ pub mod tests {
                 "",
                 "  note: signatures are checked",
             ]
+        );
+    }
+
+    #[test]
+    fn what_is_down_for_a_while_is_said_plainly() {
+        let mut plan = plan();
+        let view = plan.switch.as_deref_mut().unwrap();
+        view.steps[0].stop = texts(&["unit/redis"]);
+        view.steps[0].flip.clear();
+        view.downtime = vec![DowntimeView {
+            id: "unit/redis".to_owned(),
+            units: texts(&["redis.service"]),
+            from: 1,
+            to: 2,
+            bytes: 5 << 20,
+            seconds: 9,
+        }];
+        let view = plan.switch.as_deref().unwrap();
+        let lines = lines(&plan, view, LOOK);
+        let at = lines
+            .iter()
+            .position(|line| line == "down for a while:")
+            .unwrap();
+        assert_eq!(
+            lines[at + 1],
+            "  redis.service  steps 1 to 2  5.0 MiB to fetch  at least 9 s"
+        );
+        assert!(
+            lines.iter().any(|line| line.ends_with("stop unit/redis")),
+            "{lines:#?}"
         );
     }
 

@@ -49,10 +49,7 @@ impl Planner for Catalogue {
                 switch::plan::plan(&facts)
             }
             OperationRequest::Rollback(request) => {
-                let request = switch::rollback::request(question, request)?;
-                let facts =
-                    switch::plan::facts::gather(question, &request, OperationKind::Rollback)?;
-                switch::plan::plan(&facts)
+                switch::plan::plan(&switch::rollback::gather(question, request)?)
             }
         }
     }

@@ -9,9 +9,9 @@ pub fn after_commit(commit: u64) {
 
 /// Called after every durable commit with its number since the start of the process.
 ///
-/// The file `/run/nixctl-fault` holds `kill N`, `term N` or `hang N`: at commit N the file is
-/// renamed and the daemon kills itself, asks itself to end, or stands still until the machine is
-/// stopped. While it holds `count`, the number of each commit is written beside it.
+/// The file `/run/nixctl-fault` holds `kill N`, `term N`, `hang N` or `pause N`: at commit N the file
+/// is renamed and the daemon kills itself, asks itself to end, stands still until the machine is
+/// stopped, or stands still for as long as the renamed file is there. While it holds `count`, the number of each commit is written beside it.
 #[cfg(feature = "fault-injection")]
 pub fn after_commit(commit: u64) {
     let path = std::path::Path::new("/run/nixctl-fault");
@@ -28,7 +28,8 @@ pub fn after_commit(commit: u64) {
     if number.parse() != Ok(commit) {
         return;
     }
-    let _ = std::fs::rename(path, "/run/nixctl-fault.done");
+    let done = std::path::Path::new("/run/nixctl-fault.done");
+    let _ = std::fs::rename(path, done);
     let me = nix::unistd::Pid::this();
     match how {
         "kill" => {
@@ -40,6 +41,11 @@ pub fn after_commit(commit: u64) {
         "hang" => loop {
             std::thread::sleep(std::time::Duration::from_secs(3600));
         },
+        "pause" => {
+            while done.exists() {
+                std::thread::sleep(std::time::Duration::from_millis(5));
+            }
+        }
         _ => {}
     }
 }

@@ -3,15 +3,20 @@
 //! - Schema 1 was the first: its operations knew neither what was kept nor notes for the user.
 //! - Schema 2 measured deadlines by the wall clock, and its request ids (`r/REQUEST`) were one
 //!   space for all users.
+//! - Schema 3 had rollbacks that named a generation and nothing else.
 
 use std::collections::BTreeMap;
 
-use nixctl_proto::request::{OperationRequest, RequestOptions};
+use nixctl_proto::request::{
+    InstallRequest, OperationRequest, RequestOptions, RollbackRequest, SelfInstallRequest,
+    Strategy, SwitchRequest, UninstallRequest,
+};
 use nixctl_proto::{Failure, OperationId, OperationState};
 use serde::{Deserialize, Serialize};
 
 use super::record::OperationRecord;
 use super::store::{from_bincode, request_key, to_bincode};
+use crate::host::clock::Moment;
 
 /// A key and the payload of its value.
 pub type Pair = (Vec<u8>, Vec<u8>);
@@ -20,7 +25,7 @@ pub type Pair = (Vec<u8>, Vec<u8>);
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OperationV1 {
     id: OperationId,
-    request: OperationRequest,
+    request: RequestV3,
     options: RequestOptions,
     requested_by: u32,
     created: u64,
@@ -55,7 +60,7 @@ impl OperationV1 {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OperationV2 {
     id: OperationId,
-    request: OperationRequest,
+    request: RequestV3,
     options: RequestOptions,
     requested_by: u32,
     created: u64,
@@ -71,8 +76,8 @@ pub struct OperationV2 {
 impl OperationV2 {
     /// The same operation in schema 3. Its deadline begins anew: how long it has taken was not
     /// written down in a way that can be trusted.
-    pub fn upconvert(self) -> OperationRecord {
-        OperationRecord {
+    pub fn upconvert(self) -> OperationV3 {
+        OperationV3 {
             id: self.id,
             request: self.request,
             options: self.options,
@@ -91,6 +96,110 @@ impl OperationV2 {
     }
 }
 
+/// An operation in schema 3.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OperationV3 {
+    id: OperationId,
+    request: RequestV3,
+    options: RequestOptions,
+    requested_by: u32,
+    created: u64,
+    finished: Option<u64>,
+    state: OperationState,
+    failure: Option<Failure>,
+    kept: Vec<String>,
+    notes: Vec<String>,
+    next_sequence: u32,
+    steps: u32,
+    spent: u64,
+    counted: Option<Moment>,
+}
+
+impl OperationV3 {
+    /// The same operation in schema 4.
+    pub fn upconvert(self) -> OperationRecord {
+        OperationRecord {
+            id: self.id,
+            request: self.request.upconvert(),
+            options: self.options,
+            requested_by: self.requested_by,
+            created: self.created,
+            finished: self.finished,
+            state: self.state,
+            failure: self.failure,
+            kept: self.kept,
+            notes: self.notes,
+            next_sequence: self.next_sequence,
+            steps: self.steps,
+            spent: self.spent,
+            counted: self.counted,
+        }
+    }
+}
+
+/// What could be asked for in the schemas 1 to 3.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RequestV3 {
+    /// As it is now.
+    Install(InstallRequest),
+    /// As it is now.
+    Uninstall(UninstallRequest),
+    /// As it is now.
+    SelfInstall(SelfInstallRequest),
+    /// As it is now.
+    SelfUninstall,
+    /// The fields of its time.
+    Switch(SwitchV3),
+    /// The number of the generation.
+    Rollback(Option<u64>),
+}
+
+/// A switch in schema 3.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SwitchV3 {
+    toplevel: String,
+    from: Option<String>,
+    strategy: Strategy,
+    budget: Option<u64>,
+    drop_old: bool,
+    soak: Option<u64>,
+    confirm_within: Option<u64>,
+}
+
+impl RequestV3 {
+    fn upconvert(self) -> OperationRequest {
+        match self {
+            RequestV3::Install(it) => OperationRequest::Install(it),
+            RequestV3::Uninstall(it) => OperationRequest::Uninstall(it),
+            RequestV3::SelfInstall(it) => OperationRequest::SelfInstall(it),
+            RequestV3::SelfUninstall => OperationRequest::SelfUninstall,
+            RequestV3::Switch(it) => OperationRequest::Switch(it.upconvert()),
+            RequestV3::Rollback(to) => OperationRequest::Rollback(RollbackRequest {
+                to,
+                ..RollbackRequest::default()
+            }),
+        }
+    }
+}
+
+impl SwitchV3 {
+    fn upconvert(self) -> SwitchRequest {
+        let how = SwitchRequest {
+            strategy: self.strategy,
+            budget: self.budget,
+            drop_old: self.drop_old,
+            soak: self.soak,
+            confirm_within: self.confirm_within,
+            ..SwitchRequest::default()
+        };
+        SwitchRequest {
+            toplevel: self.toplevel,
+            from: self.from,
+            ..how
+        }
+    }
+}
+
 /// All of a database of an earlier schema in the present one.
 ///
 /// # Errors
@@ -98,8 +207,9 @@ impl OperationV2 {
 pub fn migrated(schema: u32, all: Vec<Pair>) -> Result<Vec<Pair>, (Vec<u8>, String)> {
     let mut asked_by = BTreeMap::new();
     let mut now = Vec::new();
-    let (requests, others): (Vec<Pair>, Vec<Pair>) =
-        all.into_iter().partition(|(key, _)| key.starts_with(b"r/"));
+    let (requests, others): (Vec<Pair>, Vec<Pair>) = all
+        .into_iter()
+        .partition(|(key, _)| schema < 3 && key.starts_with(b"r/"));
     for (key, payload) in others {
         if key.starts_with(b"o/") {
             let record = operation(schema, &payload).map_err(|why| (key.clone(), why))?;
@@ -123,8 +233,11 @@ pub fn migrated(schema: u32, all: Vec<Pair>) -> Result<Vec<Pair>, (Vec<u8>, Stri
 
 fn operation(schema: u32, payload: &[u8]) -> Result<OperationRecord, String> {
     let record = match schema {
-        1 => from_bincode::<OperationV1>(payload)?.upconvert(),
-        _ => from_bincode::<OperationV2>(payload)?,
+        1 => from_bincode::<OperationV1>(payload)?
+            .upconvert()
+            .upconvert(),
+        2 => from_bincode::<OperationV2>(payload)?.upconvert(),
+        _ => from_bincode::<OperationV3>(payload)?,
     };
     Ok(record.upconvert())
 }
@@ -132,8 +245,6 @@ fn operation(schema: u32, payload: &[u8]) -> Result<OperationRecord, String> {
 #[cfg(test)]
 mod fixture {
     //! Shows how the bytes of the fixtures were made.
-    use nixctl_proto::request::InstallRequest;
-
     use super::*;
 
     /// Version, payload and CRC, as the codec of that schema wrote them.
@@ -144,8 +255,8 @@ mod fixture {
         bytes
     }
 
-    fn install(version: &str) -> OperationRequest {
-        OperationRequest::Install(InstallRequest {
+    fn install(version: &str) -> RequestV3 {
+        RequestV3::Install(InstallRequest {
             version: Some(version.to_owned()),
             ..Default::default()
         })
@@ -191,5 +302,30 @@ mod fixture {
         };
         let bytes: &[u8] = include_bytes!("fixtures/operation-v2.bin");
         assert_eq!(sealed(2, &record), bytes);
+    }
+
+    #[test]
+    fn operation_v3() {
+        let record = OperationV3 {
+            id: OperationId::from_parts(1_700_000_000_000, 9),
+            request: RequestV3::Rollback(Some(42)),
+            options: RequestOptions::default(),
+            requested_by: 0,
+            created: 1_700_000_000_000,
+            finished: None,
+            state: OperationState::Running,
+            failure: None,
+            kept: Vec::new(),
+            notes: Vec::new(),
+            next_sequence: 3,
+            steps: 1,
+            spent: 7,
+            counted: Some(Moment {
+                era: "boot".to_owned(),
+                millis: 5,
+            }),
+        };
+        let bytes: &[u8] = include_bytes!("fixtures/operation-v3.bin");
+        assert_eq!(sealed(3, &record), bytes);
     }
 }

@@ -7,6 +7,7 @@
 //! its record loses nothing.
 
 mod backoff;
+mod boot;
 mod fault;
 pub mod handle;
 mod legacy;
@@ -70,6 +71,8 @@ pub struct Question<'a> {
 pub struct Recorded {
     /// Where the last one that changed the machine began.
     pub before: Option<Before>,
+    /// The store that the last one which named a store copied from.
+    pub from: Option<String>,
     /// Store paths of the generations that have proven themselves.
     pub proven: BTreeSet<String>,
 }

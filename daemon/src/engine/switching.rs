@@ -35,6 +35,20 @@ pub fn default_of(steps: &[PlannedStep], index: u32) -> Option<&SetDefault> {
     }
 }
 
+/// Whether what this step makes the default was activated, and watched, by a step before it.
+pub fn is_proved(steps: &[PlannedStep], index: u32) -> bool {
+    let Some(default) = default_of(steps, index) else {
+        return false;
+    };
+    let mut earlier = 0..index;
+    earlier.any(|earlier| {
+        matches!(
+            switch_step(steps, earlier),
+            Some(SwitchStep::Activate(it)) if it.to == default.toplevel
+        )
+    })
+}
+
 /// Whether a step watches what was activated, or waits for somebody to confirm it.
 fn watches(steps: &[PlannedStep], index: u32) -> bool {
     matches!(

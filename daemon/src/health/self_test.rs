@@ -31,6 +31,9 @@ const NO_HOME: &str = "/var/empty/nixctl-self-test";
 /// stay in anybody's.
 const SHELL_HOMES: &str = "/var/lib/nixctl/self-test-home";
 
+/// Beginning of the names of what is built.
+const NAME: &str = "nixctl-self-test";
+
 /// What is tested.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SelfTest {
@@ -42,6 +45,13 @@ pub struct SelfTest {
     pub shells: Vec<String>,
     /// Seconds for each command.
     pub seconds: u64,
+}
+
+/// What was built, and the derivations that Nix named while it did: none when it was silent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Built {
+    path: String,
+    derivations: Vec<String>,
 }
 
 /// Somebody who builds.
@@ -103,15 +113,15 @@ impl SelfTest {
         manifest: &Manifest,
         builders: &[Builder],
     ) -> Result<(), ResourceError> {
-        let built: Vec<Result<String, ResourceError>> = std::thread::scope(|scope| {
+        let built: Vec<Result<Built, ResourceError>> = std::thread::scope(|scope| {
             let building: Vec<_> = builders
                 .iter()
                 .map(|builder| scope.spawn(|| self.build(context, manifest, builder)))
                 .collect();
             building.into_iter().map(joined).collect()
         });
-        let paths: Vec<&str> = built.iter().flatten().map(String::as_str).collect();
-        let deleted = self.delete(context, manifest, &paths);
+        let successes: Vec<&Built> = built.iter().flatten().collect();
+        let deleted = self.delete(context, manifest, &successes);
         built
             .into_iter()
             .try_for_each(|built| built.map(drop))
@@ -163,18 +173,14 @@ impl SelfTest {
         ])
     }
 
-    /// Builds it; the path of what was built.
+    /// Builds it.
     fn build(
         &self,
         context: &Context<'_>,
         manifest: &Manifest,
         builder: &Builder,
-    ) -> Result<String, ResourceError> {
-        let name = format!(
-            "nixctl-self-test-{}-{}",
-            builder.name,
-            context.host.clock.now()
-        );
+    ) -> Result<Built, ResourceError> {
+        let name = format!("{NAME}-{}-{}", builder.name, context.host.clock.now());
         let first = self.try_build(context, manifest, builder, &own_derivation(&name, manifest))?;
         let why = match first {
             Ok(path) => return Ok(path),
@@ -184,14 +190,14 @@ impl SelfTest {
         second.map_err(|_| failed(&format!("build a derivation as {}", builder.name), &why))
     }
 
-    /// The path of what was built; the inner error is what Nix said.
+    /// What was built; the inner error is what Nix said.
     fn try_build(
         &self,
         context: &Context<'_>,
         manifest: &Manifest,
         builder: &Builder,
         derivation: &str,
-    ) -> Result<Result<String, String>, ResourceError> {
+    ) -> Result<Result<Built, String>, ResourceError> {
         let options = ["--no-out-link", "--option", "substitute", "false"];
         let more = [
             "--option",
@@ -214,7 +220,8 @@ impl SelfTest {
         if output.code != 0 || !path.starts_with("/nix/store/") {
             return Ok(Err(tail(&output)));
         }
-        Ok(Ok(path))
+        let derivations = named_derivations(&output.stderr);
+        Ok(Ok(Built { path, derivations }))
     }
 
     /// As well as it goes: a leftover of the test is the garbage collector's.
@@ -222,9 +229,9 @@ impl SelfTest {
         &self,
         context: &Context<'_>,
         manifest: &Manifest,
-        paths: &[&str],
+        built: &[&Built],
     ) -> Result<(), ResourceError> {
-        if paths.is_empty() {
+        if built.is_empty() {
             return Ok(());
         }
         let root = Builder {
@@ -234,13 +241,28 @@ impl SelfTest {
         let nix_store = |words: &[&str]| {
             self.nix(context.host, manifest, &root, "nix-store")
                 .args(words.iter().copied())
-                .args(paths.iter().copied())
+                .args(built.iter().map(|built| built.path.as_str()))
         };
-        let derivers = self.output(context, &nix_store(&["--query", "--deriver"]))?;
-        let derivers = derivers.map(|output| output.text()).unwrap_or_default();
-        let derivers = || derivers.lines().filter(|line| is_derivation(line));
-        let _ = self.output(context, &nix_store(&["--delete"]).args(derivers()))?;
-        for name in derivers().filter_map(|path| path.strip_prefix("/nix/store/")) {
+        let mut derivations: Vec<String> = built
+            .iter()
+            .flat_map(|built| built.derivations.iter().cloned())
+            .collect();
+        if built.iter().any(|built| built.derivations.is_empty()) {
+            let asked = self.output(context, &nix_store(&["--query", "--deriver"]))?;
+            let text = asked.map(|output| output.text()).unwrap_or_default();
+            let lines = text.lines().filter(|line| is_derivation(line));
+            derivations.extend(lines.map(str::to_owned));
+            derivations.sort();
+            derivations.dedup();
+        }
+        let _ = self.output(
+            context,
+            &nix_store(&["--delete"]).args(derivations.iter().map(String::as_str)),
+        )?;
+        for name in derivations
+            .iter()
+            .filter_map(|path| path.strip_prefix("/nix/store/"))
+        {
             remove_log(context.host, name)?;
         }
         Ok(())
@@ -350,6 +372,18 @@ fn joined<T>(thread: ScopedJoinHandle<'_, T>) -> T {
     thread
         .join()
         .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
+
+/// Derivations of the test that Nix says it builds. Asking for them afterwards costs a program and
+/// a connection more.
+fn named_derivations(stderr: &[u8]) -> Vec<String> {
+    let text = String::from_utf8_lossy(stderr);
+    let words = text.split(|it: char| it.is_whitespace() || it == '\'');
+    let of_the_test = |word: &&str| is_derivation(word) && word.contains(NAME);
+    let mut named: Vec<String> = words.filter(of_the_test).map(str::to_owned).collect();
+    named.sort();
+    named.dedup();
+    named
 }
 
 fn is_derivation(path: &str) -> bool {

@@ -81,6 +81,28 @@ fn a_build_that_works_is_deleted_again() {
 }
 
 #[test]
+fn what_nix_named_while_it_built_is_not_asked_for() {
+    let (machine, manifest) = machine();
+    let said = format!(
+        "this derivation will be built:\n  {BUILT}.drv\nbuilding '{BUILT}.drv'...\n\
+         building '/nix/store/4123456789abcdfghijklmnpqrsvwxyz-of-somebody.drv'...\n"
+    );
+    let answer = Output {
+        stdout: BUILT.into(),
+        stderr: said.into(),
+        ..Output::default()
+    };
+    let answer = Answer::effect(move |_| answer.clone());
+    machine
+        .exec
+        .answer(&format!("{}/bin/nix-build", manifest.nix), &[], answer);
+    build(&machine, &manifest, &[builder("root", 7)]).unwrap();
+    let lines = machine.exec.lines();
+    assert_eq!(lines.len(), 2, "{lines:?}");
+    assert!(lines[1].ends_with(&format!("--delete {BUILT} {BUILT}.drv")));
+}
+
+#[test]
 fn builds_run_side_by_side_and_all_of_them_are_deleted() {
     let (machine, manifest) = machine();
     let there = std::sync::atomic::AtomicU32::new(0);

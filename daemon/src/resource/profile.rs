@@ -97,7 +97,6 @@ impl Profile {
         args.extend(wanted(&manifest));
         let command = nix_command::command(context.host, &manifest, "nix-env", &args);
         nix_command::run_with_home(context, &command)?;
-        context.host.fs.sync_file_system(&self.link)?;
         Ok(())
     }
 

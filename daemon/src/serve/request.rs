@@ -74,7 +74,10 @@ pub fn canonical_options(options: RequestOptions) -> Result<RequestOptions, Fail
         .as_deref()
         .filter(|text| !text.is_empty())
     {
-        version("expected-current", current)?;
+        match current.starts_with('/') {
+            true => drop(toplevel("expected-current", current)?),
+            false => drop(version("expected-current", current)?),
+        }
     }
     if let Some(seconds) = options.deadline
         && !(1..=MAX_DEADLINE_SECONDS).contains(&seconds)
@@ -348,6 +351,10 @@ mod tests {
             },
             RequestOptions {
                 expected_current: Some("new".to_owned()),
+                ..good.clone()
+            },
+            RequestOptions {
+                expected_current: Some("/tmp/x".to_owned()),
                 ..good.clone()
             },
             RequestOptions {

@@ -21,6 +21,8 @@ use super::{Authority, Backend, Caller, Gate, Refusal};
 const PLANS_AT_A_TIME: usize = 4;
 /// How long a plan waits for its turn; less than the patience of D-Bus clients.
 const PLAN_QUEUE_SECONDS: u64 = 20;
+/// The setting that has every switch confirmed.
+const CONFIRM_SECONDS: &str = "switch.confirm_seconds";
 
 /// The daemon as its transports see it.
 #[derive(Debug)]
@@ -60,7 +62,7 @@ impl Service {
         let request = canonical(request)?;
         let options = canonical_options(options)?;
         let backend = self.gate.backend().await?;
-        confirmable(caller, &request)?;
+        confirmable(&*backend, caller, &request)?;
         let action = action_for(&request, trusted(&*backend, &request));
         let authorized = self
             .authority
@@ -75,7 +77,7 @@ impl Service {
             return Err(Failure::new(Code::Moved, text).into());
         }
         let kind = request.kind();
-        let waits = waits_for_confirmation(&request);
+        let waits = waits_for_confirmation(&*backend, &request);
         let engine = Arc::clone(&backend);
         let id = blocking(move || engine.submit(request, options, uid)).await?;
         if waits {
@@ -153,7 +155,7 @@ impl Service {
             let text = format!("cannot confirm operation {id}: {why}");
             Err(Failure::new(Code::NotConfirmable, text).into())
         };
-        if !waits_for_confirmation(&request) {
+        if !waits_for_confirmation(&*backend, &request) {
             return refused("nobody asked for a confirmation of it");
         }
         if ended {
@@ -249,7 +251,7 @@ impl Service {
     pub async fn retry(&self, caller: &Caller, id: &OperationId) -> Result<OperationId, Refusal> {
         let backend = self.gate.backend().await?;
         let request = backend.request(id)?;
-        confirmable(caller, &request)?;
+        confirmable(&*backend, caller, &request)?;
         let action = action_for(&request, trusted(&*backend, &request));
         let options = RequestOptions::default();
         let (request, _, uid) = self
@@ -263,7 +265,7 @@ impl Service {
         }
         let (engine, asked) = (Arc::clone(&backend), id.clone());
         let new = blocking(move || engine.retry(&asked, uid)).await?;
-        if waits_for_confirmation(&request) {
+        if waits_for_confirmation(&*backend, &request) {
             self.note(&*backend, &new, caller);
         }
         tracing::info!(OPERATION_ID = %new, uid, "accepted: another try of {id}");
@@ -313,18 +315,33 @@ fn trusted(backend: &dyn Backend, request: &OperationRequest) -> bool {
 fn reads_elsewhere(action: Action, request: &OperationRequest) -> bool {
     match request {
         OperationRequest::Switch(switch) => switch.from.is_some(),
+        OperationRequest::Rollback(rollback) => rollback.from.is_some(),
         _ => matches!(action, Action::InstallUntrusted | Action::Daemon),
     }
 }
 
-fn waits_for_confirmation(request: &OperationRequest) -> bool {
-    matches!(request, OperationRequest::Switch(switch) if switch.confirm_within.is_some())
+/// Whether somebody has to confirm: the request says so, or the settings do.
+fn waits_for_confirmation(backend: &dyn Backend, request: &OperationRequest) -> bool {
+    match request {
+        OperationRequest::Switch(switch) if switch.confirm_within.is_some() => true,
+        OperationRequest::Switch(_) | OperationRequest::Rollback(_) => {
+            let settings = backend.settings();
+            let mut settings = settings.iter();
+            settings.any(|it| it.key == CONFIRM_SECONDS && it.value != "0")
+        }
+        _ => false,
+    }
 }
 
 /// Whether somebody could confirm what the caller asks for: to a private daemon there is one
 /// connection only.
-fn confirmable(caller: &Caller, request: &OperationRequest) -> Result<(), Failure> {
-    if waits_for_confirmation(request) && matches!(caller.transport, Transport::Private) {
+fn confirmable(
+    backend: &dyn Backend,
+    caller: &Caller,
+    request: &OperationRequest,
+) -> Result<(), Failure> {
+    let is_private = matches!(caller.transport, Transport::Private);
+    if is_private && waits_for_confirmation(backend, request) {
         let why = "nobody else can reach a private nixctld to confirm";
         let text = format!("cannot use confirm-within: {why}");
         return Err(Failure::new(Code::InvalidArgument, text));

@@ -172,6 +172,7 @@ impl Backend for FakeBackend {
             current_generation: 7,
             target_generation: 8,
             reboot_needed: true,
+            boot_failure: "generation 6 was left: a.service has failed".to_owned(),
             convergence: "12 of 40 components".to_owned(),
         }
     }

@@ -118,7 +118,7 @@ impl Carry for Machine {
             SwitchStep::Prove(it) => it.undo(context, undo)?,
             SwitchStep::Confirm { .. } => Undone::Clean,
             SwitchStep::SetDefault(it) => it.undo(context, undo)?,
-            SwitchStep::Release(it) => it.undo(context, undo)?,
+            SwitchStep::Release(it) => it.undo(context, undo).map_err(waits_for_a_cache)?,
         })
     }
 
@@ -165,6 +165,18 @@ impl From<ProveError> for StepFailure {
             stopped: error.is_stopped(),
             waits: error.waits(),
         }
+    }
+}
+
+/// What was released was to be had from a cache then. One that has lost it may have it again, and
+/// there is no other way back.
+fn waits_for_a_cache(error: SwitchError) -> StepFailure {
+    let comes = matches!(error, SwitchError::Unavailable { .. });
+    let comes = comes.then(|| format!("needs a cache that has what was released: {error}"));
+    let failure = StepFailure::from(error);
+    StepFailure {
+        waits: failure.waits.clone().or(comes),
+        ..failure
     }
 }
 

@@ -109,26 +109,6 @@ pub enum SwitchError {
         /// End of its output.
         why: String,
     },
-    /// Units that failed, each with the end of its log.
-    #[error("cannot change the running system: {} failed{}", names(units), tail(&log(units)))]
-    UnitsFailed {
-        /// Name and last lines of its log.
-        units: Vec<(String, String)>,
-    },
-    /// The machine runs, and is not well.
-    #[error("cannot prove the generation: {what}: {why}")]
-    Unhealthy {
-        /// Unit or probe.
-        what: String,
-        /// What was seen.
-        why: String,
-    },
-    /// Nobody confirmed.
-    #[error("cannot keep the generation: nobody confirmed it within {seconds} s")]
-    NotConfirmed {
-        /// Seconds that were waited.
-        seconds: u64,
-    },
     /// The work was asked to stop.
     #[error("cannot finish {what}: it was asked to stop")]
     Stopped {
@@ -189,9 +169,6 @@ impl SwitchError {
             SwitchError::Incomplete { .. } => Code::Incomplete,
             SwitchError::BadTarget { .. } => Code::BadTarget,
             SwitchError::Link { .. } => Code::FileFailed,
-            SwitchError::UnitsFailed { .. } => Code::UnitFailed,
-            SwitchError::Unhealthy { .. } => Code::NotHealthy,
-            SwitchError::NotConfirmed { .. } => Code::NotConfirmed,
             SwitchError::Internal(_) => Code::Internal,
         };
         Failure::from_error(code, self)
@@ -236,17 +213,6 @@ fn tail(text: &str) -> String {
     }
 }
 
-fn names(units: &[(String, String)]) -> String {
-    let names: Vec<&str> = units.iter().map(|(name, _)| name.as_str()).collect();
-    names.join(", ")
-}
-
-fn log(units: &[(String, String)]) -> String {
-    let lines = units.iter().map(|(_, log)| log.trim());
-    let lines: Vec<&str> = lines.filter(|log| !log.is_empty()).collect();
-    lines.join("; ")
-}
-
 #[cfg(test)]
 mod tests {
     use std::io;
@@ -289,7 +255,6 @@ mod tests {
                 what: what(),
                 why: why(),
             },
-            SwitchError::NotConfirmed { seconds: 20 },
             SwitchError::Stopped { what: what() },
         ] {
             assert_eq!(error.waits(), None, "{error}");
@@ -304,16 +269,6 @@ mod tests {
         assert!(stopped.is_stopped() && file(io::ErrorKind::Interrupted).is_stopped());
         assert_eq!(stopped.failure().code, Code::Cancelled);
         assert!(!file(io::ErrorKind::NotFound).is_stopped());
-        let units = vec![
-            ("a.service".to_owned(), "no such file\n".to_owned()),
-            ("b.socket".to_owned(), String::new()),
-        ];
-        let failure = SwitchError::UnitsFailed { units }.failure();
-        assert_eq!(failure.code, Code::UnitFailed);
-        assert_eq!(
-            failure.message,
-            "cannot change the running system: a.service, b.socket failed: no such file"
-        );
     }
 
     #[test]

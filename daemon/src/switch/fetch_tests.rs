@@ -135,3 +135,53 @@ fn what_an_earlier_attempt_brought_is_read() {
         [&format!("nix-store --verify-path {}", case.step.paths[2])]
     );
 }
+
+#[test]
+fn what_was_booted_on_the_way_does_not_hold_on_to_what_is_taken_back() {
+    const ROOT: &str = "/nix/var/nix/gcroots/booted-system";
+    let case = case();
+    let fixture = &case.fixture;
+    let context = fixture.machine.context();
+    let undo = case.step.prepare(&context).unwrap();
+    case.step.apply(&context, &undo).unwrap();
+    let [top, _, shared, _] = &case.step.paths[..] else {
+        panic!("four paths");
+    };
+    fixture.link("/run/booted-system", top);
+    fixture.link(ROOT, "/run/booted-system");
+    fixture.link(&format!("{top}/kernel"), &format!("{shared}/bzImage"));
+    // While it runs, it is needed.
+    fixture.link("/run/current-system", top);
+    case.step.undo(&context, &undo).unwrap();
+    assert!(case.nix.valid().contains(top) && fixture.target_of(ROOT).is_some());
+    fixture.link("/run/current-system", &store_path("old"));
+    for _ in 0..2 {
+        case.step.undo(&context, &undo).unwrap();
+        assert_eq!(fixture.target_of(ROOT), None);
+        assert_eq!(case.nix.valid(), [shared.clone()].into(), "the kernel");
+    }
+}
+
+#[test]
+fn a_hybrid_that_nobody_holds_does_not_hold_on_to_what_is_taken_back() {
+    let case = case();
+    let context = case.fixture.machine.context();
+    let undo = case.step.prepare(&context).unwrap();
+    case.step.apply(&context, &undo).unwrap();
+    let [hybrid, other] = ["nixctl-hybrid-1-1.1", "theirs"].map(store_path);
+    for (path, needs) in [(&hybrid, 0), (&other, 3)] {
+        let needs = vec![case.step.paths[needs].clone()];
+        case.nix.content().references.insert(path.clone(), needs);
+        case.nix.add(&[path]);
+    }
+    let Undone::Kept(told) = case.step.undo(&context, &undo).unwrap() else {
+        panic!("somebody else needs one");
+    };
+    assert!(told.contains(&case.step.paths[3]), "{told}");
+    let valid = case.nix.valid();
+    assert!(
+        !valid.contains(&hybrid) && !valid.contains(&case.step.paths[0]),
+        "{valid:?}"
+    );
+    assert!(valid.contains(&other));
+}

@@ -53,13 +53,15 @@ impl Forget {
                 fs.remove_file(&generation_link(&self.profile, *number))?;
             }
         }
-        let deleted = NixStore::find(context, "delete old generations")?.delete(&self.paths)?;
+        let store = NixStore::find(context, "delete old generations")?;
+        let deleted = store.delete(&self.paths)?;
         Ok(match deleted.alive.first() {
             None => Undone::Clean,
             Some(path) => Undone::Kept(format!(
-                "{} of {} store paths are still needed, such as {path}",
+                "{} of {} store paths are still needed, such as {path}{}",
                 deleted.alive.len(),
-                self.paths.len()
+                self.paths.len(),
+                store.holders(path)
             )),
         })
     }
@@ -72,24 +74,17 @@ impl Forget {
         let SwitchUndo::Release { generations, .. } = undo else {
             return Ok(Undone::Clean);
         };
-        let gone = put_generations_back(context, &self.profile, generations)?;
-        Ok(match gone.as_slice() {
-            [] => Undone::Clean,
-            gone => Undone::Kept(format!(
-                "the generations {} cannot come back, their store paths are gone",
-                gone.join(", ")
-            )),
-        })
+        put_generations_back(context, &self.profile, generations)
     }
 }
 
-/// Makes the links of generations again that are missing; gives the numbers of those whose store
-/// path is not there any more.
+/// Makes the links of generations again that are missing; says of which the store path is not there
+/// any more.
 pub(super) fn put_generations_back(
     context: &Context<'_>,
     profile: &Path,
     generations: &[(u64, String)],
-) -> Result<Vec<String>> {
+) -> Result<Undone> {
     let fs = &context.host.fs;
     let now = Generations::read(fs, profile)?;
     let missing: Vec<&(u64, String)> = generations
@@ -97,7 +92,7 @@ pub(super) fn put_generations_back(
         .filter(|(number, path)| now.all.get(number) != Some(path))
         .collect();
     if missing.is_empty() {
-        return Ok(Vec::new());
+        return Ok(Undone::Clean);
     }
     let paths: Vec<String> = missing.iter().map(|(_, path)| path.clone()).collect();
     let valid = NixStore::find(context, "put generations back")?.valid(&paths)?;
@@ -109,7 +104,13 @@ pub(super) fn put_generations_back(
             gone.push(number.to_string());
         }
     }
-    Ok(gone)
+    Ok(match gone.as_slice() {
+        [] => Undone::Clean,
+        gone => Undone::Kept(format!(
+            "the generations {} cannot come back, their store paths are gone",
+            gone.join(", ")
+        )),
+    })
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::path::Path;
 use crate::engine::Before;
 use crate::host::{Fs, FsError};
 use crate::switch::profile::generations;
+use crate::switch::running::Running;
 
 /// The system's profile.
 pub const PROFILE: &str = "/nix/var/nix/profiles/system";
@@ -26,6 +27,17 @@ pub fn before(fs: &Fs) -> Result<Before, FsError> {
         path,
         running: running.to_string_lossy().into_owned(),
     })
+}
+
+/// What a switch would be made from: what runs, else the default; empty when there is neither.
+///
+/// # Errors
+/// When a link cannot be read.
+pub fn current(fs: &Fs) -> Result<String, FsError> {
+    match Running::read(fs)?.current {
+        Some(running) => Ok(running),
+        None => Ok(before(fs)?.path),
+    }
 }
 
 #[cfg(test)]
@@ -49,5 +61,8 @@ mod tests {
         let before = before(&Fs::at(root.path())).unwrap();
         assert_eq!((before.generation, before.path.as_str()), (9, "/a"));
         assert_eq!(before.running, "/b");
+        assert_eq!(current(&Fs::at(root.path())).unwrap(), "/a", "/b is gone");
+        std::fs::create_dir(at("b")).unwrap();
+        assert_eq!(current(&Fs::at(root.path())).unwrap(), "/b");
     }
 }

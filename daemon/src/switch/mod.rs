@@ -8,12 +8,15 @@
 //! At every instant the boot default is a proven generation whose closure is complete.
 
 pub mod activate;
+pub mod boot;
+mod booted;
 pub mod carry;
 pub mod compose;
 pub mod converge;
 pub mod difference;
 pub mod error;
 mod fetch;
+pub mod files;
 mod forget;
 pub mod identity;
 pub mod plan;
@@ -29,11 +32,14 @@ pub mod store;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
+mod testing_caches;
+#[cfg(test)]
 mod testing_nix;
 pub mod toplevel;
 pub mod units;
 
 pub use error::SwitchError;
 pub use store::closure::{ClosureReader, ReadError};
+pub use store::locate::Located;
 pub use store::source::{BadStoreUrl, Source, StoreUrl};
 pub use toplevel::{Limits, ToplevelError, read_toplevel};

@@ -7,24 +7,20 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use crate::host::Fs;
-use crate::payload::entry::is_store_path;
 use crate::resource::{Context, Description, Undone};
+use crate::switch::booted::{BOOTED_ROOT, system_at};
 use crate::switch::compose;
 use crate::switch::error::{Result, SwitchError};
 use crate::switch::fetch::{make_roots_folder, remove_roots_folder};
 use crate::switch::forget::put_generations_back;
 use crate::switch::profile::{Generations, generation_link, hybrid_link};
-use crate::switch::running::{BOOTED_SYSTEM, kernel_parts};
+use crate::switch::running::{BOOTED_SYSTEM, CURRENT_SYSTEM, kernel_parts};
 use crate::switch::step::{Release, SwitchUndo, Toplevel};
 use crate::switch::store::NixStore;
 use crate::switch::store::fetch::Wanted;
 
-/// Link to the system that runs, whatever the profile says.
-const RUNNING: &str = "/run/current-system";
 /// How the names of the trees end that hybrids are made of.
 const TREES: [&str; 2] = ["-etc", "-system-path"];
-/// Root of the system that was booted, as a whole.
-const BOOTED_ROOT: &str = "/nix/var/nix/gcroots/booted-system";
 
 impl Release {
     /// What it does, for people.
@@ -112,8 +108,9 @@ impl Release {
         Ok(match deleted.alive.first() {
             None => Undone::Clean,
             Some(path) => Undone::Kept(format!(
-                "{} store paths are still needed by something else, such as {path}",
-                deleted.alive.len()
+                "{} store paths are still needed by something else, such as {path}{}",
+                deleted.alive.len(),
+                store.holders(path)
             )),
         })
     }
@@ -145,14 +142,7 @@ impl Release {
         if self.leaves_booted(fs, &self.left(links))? && fs.read_link(booted)?.is_none() {
             fs.symlink(Path::new(BOOTED_SYSTEM), booted)?;
         }
-        let gone = put_generations_back(context, &self.profile, generations)?;
-        Ok(match gone.as_slice() {
-            [] => Undone::Clean,
-            gone => Undone::Kept(format!(
-                "the generations {} cannot come back, their store paths are gone",
-                gone.join(", ")
-            )),
-        })
+        put_generations_back(context, &self.profile, generations)
     }
 
     /// What must not be touched: the boot default, what runs, and what was booted. Of a booted
@@ -172,7 +162,7 @@ impl Release {
                 why: "leads to no generation".to_owned(),
             })?;
         let mut systems = vec![default.to_owned()];
-        systems.extend(system_at(fs, RUNNING)?);
+        systems.extend(system_at(fs, CURRENT_SYSTEM)?);
         match system_at(fs, BOOTED_SYSTEM)? {
             Some(booted) if left.contains(&booted) => {
                 systems.extend(kernel_parts(fs, Path::new(&booted))?);
@@ -187,7 +177,7 @@ impl Release {
     /// Whether the generation that was booted is left, and is not what runs.
     fn leaves_booted(&self, fs: &Fs, left: &BTreeSet<String>) -> Result<bool> {
         let booted = system_at(fs, BOOTED_SYSTEM)?.filter(|booted| left.contains(booted));
-        Ok(booted.is_some() && booted != system_at(fs, RUNNING)?)
+        Ok(booted.is_some() && booted != system_at(fs, CURRENT_SYSTEM)?)
     }
 
     /// Store paths of the toplevels that are left.
@@ -250,13 +240,6 @@ fn hybrids(store: &NixStore<'_>, links: &[(String, String)]) -> Result<BTreeSet<
         all.extend(store.closure(&there)?.into_iter().filter(is_tree));
     }
     Ok(all)
-}
-
-/// Store path of the system that a link leads to.
-fn system_at(fs: &Fs, link: &str) -> Result<Option<String>> {
-    let target = fs.read_link(Path::new(link))?;
-    let target = target.and_then(|target| Some(target.to_str()?.to_owned()));
-    Ok(target.filter(|path| is_store_path(path)))
 }
 
 #[cfg(test)]

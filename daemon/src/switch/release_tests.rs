@@ -1,4 +1,6 @@
 use super::*;
+use crate::switch::carry::{Carry, Machine};
+use crate::switch::step::SwitchStep;
 use crate::switch::testing::{Fixture, PROFILE, ROOTS, store_path};
 use crate::switch::testing_nix::FakeNix;
 
@@ -166,8 +168,15 @@ fn undoing_waits_for_a_cache_that_is_away() {
     let undo = step.prepare(&context).unwrap();
     step.apply(&context, &undo).unwrap();
     case.nix.content().cache.clear();
-    case.nix.content().complaint = "error: unable to download 'x': Connection refused".to_owned();
-    assert!(step.undo(&context, &undo).unwrap_err().waits().is_some());
+    let step = SwitchStep::Release(step);
+    for complaint in [
+        "error: unable to download 'x': Connection refused",
+        "error: file 'nar/x.nar.zst' does not exist in binary cache 'http://cache'",
+    ] {
+        case.nix.content().complaint = complaint.to_owned();
+        let failed = Machine.undo(&step, &context, &undo).unwrap_err();
+        assert!(failed.waits.is_some(), "{complaint}");
+    }
 }
 
 #[test]

@@ -1,26 +1,44 @@
 //! Going back: to a generation by its recorded identity, never to "the one before".
 
-use nixctl_proto::request::{RollbackRequest, SwitchRequest};
-use nixctl_proto::{Code, Failure, Generation};
+use nixctl_proto::request::{AfterBoot, RollbackRequest, SwitchRequest};
+use nixctl_proto::{Code, Failure, Generation, OperationKind};
 
 use crate::engine::{Question, Recorded};
-use crate::switch::plan::facts::file;
+use crate::switch::plan::SwitchFacts;
+use crate::switch::plan::facts::{self, file};
 use crate::switch::profile::generations;
 
 /// The switch that a rollback is.
 ///
 /// # Errors
 /// When there is nothing to go back to.
-pub fn request(
-    question: &Question<'_>,
-    request: &RollbackRequest,
-) -> Result<SwitchRequest, Failure> {
+fn request(question: &Question<'_>, request: &RollbackRequest) -> Result<SwitchRequest, Failure> {
     let generations = generations::list(&question.host.fs).map_err(file)?;
     let toplevel = target(&generations, question.recorded, request.to)?;
     Ok(SwitchRequest {
         toplevel,
+        from: request
+            .from
+            .clone()
+            .or_else(|| question.recorded.from.clone()),
+        // Nobody is there to confirm what the daemon does by itself.
+        confirm_within: request.after_boot.map(|_| 0),
         ..SwitchRequest::default()
     })
+}
+
+/// Reads everything for a rollback.
+///
+/// # Errors
+/// When there is nothing to go back to, or something cannot be read.
+pub fn gather(question: &Question<'_>, asked: &RollbackRequest) -> Result<SwitchFacts, Failure> {
+    let request = request(question, asked)?;
+    let mut facts = facts::gather(question, &request, OperationKind::Rollback)?;
+    if asked.after_boot == Some(AfterBoot::Restart) {
+        // The machine is restarted for it: nothing is activated before.
+        facts.inhibited = true;
+    }
+    Ok(facts)
 }
 
 /// The store path to go to: the generation of that number, else where the last switch began.
@@ -62,14 +80,8 @@ mod tests {
     fn generation(number: u64, path: &str) -> Generation {
         Generation {
             number,
-            created: 0,
-            current: false,
-            default: false,
-            booted: false,
-            proven: false,
-            hybrid: false,
-            label: String::new(),
             path: path.to_owned(),
+            ..Generation::default()
         }
     }
 

@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 use nixctl_planner::closure::StorePath;
 
 use crate::host::{Fs, FsError};
-use crate::switch::step::Toplevel;
-use crate::switch::units::read::{canonical, content, existing};
+use crate::switch::files::{Files, canonical, content, existing};
+use crate::switch::step::{BOOTED, ROOTS};
 
 /// Link to the generation that runs.
 pub const CURRENT_SYSTEM: &str = "/run/current-system";
@@ -49,31 +49,6 @@ fn toplevel_at(fs: &Fs, link: &str) -> Result<Option<String>, FsError> {
     Ok(path.map(|path| path.to_string_lossy().into_owned()))
 }
 
-/// The path of a toplevel: its own, or where the root link of the hybrid leads.
-///
-/// # Errors
-/// When the link cannot be read, or is not there.
-pub fn toplevel_path(fs: &Fs, roots: &Path, toplevel: &Toplevel) -> Result<PathBuf, FsError> {
-    let link = match toplevel {
-        Toplevel::Path(path) => return Ok(PathBuf::from(path)),
-        Toplevel::Hybrid(number) => roots.join(format!("hybrid-{number}")),
-    };
-    let missing = || FsError {
-        action: "read",
-        path: link.clone(),
-        source: std::io::ErrorKind::NotFound.into(),
-    };
-    fs.read_link(&link)?.ok_or_else(missing)
-}
-
-/// A toplevel's name for people.
-pub fn name_of(toplevel: &Toplevel) -> String {
-    match toplevel {
-        Toplevel::Path(path) => path.clone(),
-        Toplevel::Hybrid(number) => format!("hybrid {number}"),
-    }
-}
-
 /// The parts of a generation that only a restart of the machine changes, and systemd.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct BootParts {
@@ -105,24 +80,65 @@ pub fn kernel_parts(fs: &Fs, booted: &Path) -> Result<Vec<String>, FsError> {
     Ok(paths.collect())
 }
 
+/// Why a restart is needed before a generation is in force as a whole, compared with what was booted.
+///
+/// # Errors
+/// When links or files cannot be read.
+pub fn reasons_between(fs: &Fs, booted: &Path, new: &Path) -> Result<Vec<RebootReason>, FsError> {
+    let booted = BootParts::read(fs, booted)?;
+    let new = BootParts::read(fs, new)?;
+    Ok(reboot_reasons(&booted, &booted, &new))
+}
+
+/// What was booted, also when its toplevel is gone: then the folder of roots tells which of the parts
+/// of `current` the running kernel has. `None` when that cannot be told.
+///
+/// # Errors
+/// When links or files cannot be read.
+pub fn booted_parts(fs: &Fs, current: &BootParts) -> Result<Option<BootParts>, FsError> {
+    if let Some(booted) = toplevel_at(fs, BOOTED_SYSTEM)? {
+        return BootParts::read(fs, Path::new(&booted)).map(Some);
+    }
+    let roots = Path::new(ROOTS).join(BOOTED);
+    if fs.read_link(Path::new(BOOTED_SYSTEM))?.is_none() || !fs.is_dir(&roots) {
+        return Ok(None);
+    }
+    let mut kept = Vec::new();
+    for name in fs.list(&roots)? {
+        kept.extend(fs.read_link(&roots.join(name))?);
+    }
+    let mut parts = BootParts {
+        parameters: current.parameters.clone(),
+        ..BootParts::default()
+    };
+    for part in KERNEL_PARTS {
+        if let Some(path) = current.paths.get(part) {
+            let same = kept.iter().any(|root| path.starts_with(root));
+            let booted = if same { path.clone() } else { roots.join(part) };
+            parts.paths.insert(part, booted);
+        }
+    }
+    Ok(Some(parts))
+}
+
 impl BootParts {
     /// Reads them from a toplevel. Inhibitors that are no JSON object of texts are none.
     ///
     /// # Errors
     /// When links or files cannot be read.
-    pub fn read(fs: &Fs, toplevel: &Path) -> Result<BootParts, FsError> {
+    pub fn read(files: &dyn Files, toplevel: &Path) -> Result<BootParts, FsError> {
         let mut parts = BootParts::default();
         for part in PARTS {
             let link = toplevel.join(part);
-            if fs.meta(&link)?.is_some()
-                && let Some(path) = canonical(fs, &link)?
+            if files.look(&link)?.is_some()
+                && let Some(path) = canonical(files, &link)?
             {
                 parts.paths.insert(part, path);
             }
         }
-        let parameters = content(fs, &toplevel.join("kernel-params"))?.unwrap_or_default();
+        let parameters = content(files, &toplevel.join("kernel-params"))?.unwrap_or_default();
         parts.parameters = String::from_utf8_lossy(&parameters).trim().to_owned();
-        let inhibitors = content(fs, &toplevel.join("switch-inhibitors"))?.unwrap_or_default();
+        let inhibitors = content(files, &toplevel.join("switch-inhibitors"))?.unwrap_or_default();
         parts.inhibitors = serde_json::from_slice(&inhibitors).unwrap_or_default();
         Ok(parts)
     }
@@ -263,12 +279,11 @@ mod tests {
     fn what_runs_is_read_through_links() {
         let dir = tempfile::tempdir().unwrap();
         let path = |path: &str| dir.path().join(path);
-        for folder in ["run", "nix/store/a", "nix/store/b", "roots"] {
+        for folder in ["run", "nix/store/a", "nix/store/b"] {
             std::fs::create_dir_all(path(folder)).unwrap();
         }
         symlink("/nix/store/a", path("run/current-system")).unwrap();
         symlink("/nix/store/gone", path("run/booted-system")).unwrap();
-        symlink("/nix/store/b", path("roots/hybrid-3")).unwrap();
         symlink("/nix/store/k", path("nix/store/a/kernel")).unwrap();
         std::fs::write(
             path("nix/store/a/switch-inhibitors"),
@@ -285,9 +300,5 @@ mod tests {
         assert_eq!(parts.inhibitors["dbus"], "broker");
         let none = BootParts::read(&fs, Path::new("/nix/store/b")).unwrap();
         assert_eq!(none, BootParts::default());
-        let roots = Path::new("/roots");
-        let found = toplevel_path(&fs, roots, &Toplevel::Hybrid(3)).unwrap();
-        assert_eq!(found, Path::new("/nix/store/b"));
-        assert!(toplevel_path(&fs, roots, &Toplevel::Hybrid(4)).is_err());
     }
 }

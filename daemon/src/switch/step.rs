@@ -17,6 +17,9 @@ use serde::{Deserialize, Serialize};
 /// the target's store path, so that a second try finds what the first one fetched.
 pub const ROOTS: &str = "/nix/var/nix/gcroots/nixctl";
 
+/// Name of the folder in it with roots of what the booted kernel needs.
+pub const BOOTED: &str = "booted";
+
 /// A toplevel that a step is about.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Toplevel {
@@ -95,6 +98,9 @@ pub struct Compose {
     pub label: String,
     /// Store that the target's link trees are read from; `None`: Nix's own substituters.
     pub from: Option<String>,
+    /// Entries below `etc/`, units among them, that the hybrid does without: what is stopped for a
+    /// while because its room is needed.
+    pub absent: Vec<String>,
 }
 
 /// See [`SwitchStep::Activate`].

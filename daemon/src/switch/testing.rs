@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::host::Fs;
 use crate::host::fake::Answer;
 use crate::resource::testing::Machine;
 use crate::switch::store::NixStore;
@@ -31,6 +32,21 @@ pub(crate) fn store_path(name: &str) -> String {
         })
         .collect();
     format!("/nix/store/{hash}-{name}")
+}
+
+/// A folder as a machine with these files; what begins with `-> ` is a link.
+pub(crate) fn files(all: &[(&str, &str)]) -> (tempfile::TempDir, Fs) {
+    let dir = tempfile::tempdir().unwrap();
+    for (path, text) in all {
+        let path = dir.path().join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        match text.strip_prefix("-> ") {
+            Some(target) => std::os::unix::fs::symlink(target, path).unwrap(),
+            None => std::fs::write(path, text).unwrap(),
+        }
+    }
+    let fs = Fs::at(dir.path());
+    (dir, fs)
 }
 
 pub(crate) struct Fixture {

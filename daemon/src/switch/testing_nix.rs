@@ -136,7 +136,7 @@ impl FakeNix {
     fn delete(&self, paths: &[String]) -> Output {
         let alive = self.closure(&self.roots());
         for path in paths {
-            if alive.contains(path) {
+            if alive.contains(path) || self.is_referred_to(path, paths) {
                 return failed(&format!(
                     "error: Cannot delete path '{path}' since it is still alive"
                 ));
@@ -145,6 +145,16 @@ impl FakeNix {
             let _ = std::fs::remove_dir_all(self.root.join(path.trim_start_matches('/')));
         }
         Output::default()
+    }
+
+    /// Whether something else than these paths refers to a path, dead as it may be.
+    fn is_referred_to(&self, path: &String, but: &[String]) -> bool {
+        let content = self.content();
+        let mut others = content.valid.iter().filter(|it| !but.contains(it));
+        others.any(|other| {
+            let references = content.references.get(other);
+            references.is_some_and(|references| references.contains(path))
+        })
     }
 
     fn roots(&self) -> Vec<String> {

@@ -49,6 +49,8 @@ pub struct Component {
     pub new: Side,
     /// The entries that make it a change: paths below `etc`, or packages.
     pub changed: Vec<String>,
+    /// All its entries in the old generation, and in the new one.
+    pub entries: [Vec<String>; 2],
 }
 
 /// A component that waits for the final step.
@@ -192,6 +194,7 @@ impl Builder<'_> {
                     paths: closures.next().unwrap_or_default(),
                 },
                 changed: changed_paths(piece),
+                entries: [&piece.old, &piece.new].map(|side| side.keys().cloned().collect()),
             })
             .collect();
         Ok((components, self.closed(kept)?))

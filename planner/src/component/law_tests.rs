@@ -6,7 +6,8 @@ use proptest::prelude::*;
 
 use super::testing::{Pair, summary};
 use super::{ComponentId, Cut};
-use crate::closure::{Graph, PathSet};
+use crate::closure::{Graph, PathSet, StorePath};
+use crate::order;
 
 const PLACES: [&str; 22] = [
     "systemd/system/a.service",
@@ -171,6 +172,34 @@ proptest! {
         let cut = super::cut(&pair.graph, &pair.old, &pair.old).unwrap();
         prop_assert!(cut.components.is_empty() && cut.last.deferred.is_empty());
         prop_assert_eq!(&cut.last.old, &cut.last.new);
+    }
+
+    #[test]
+    fn every_cut_can_be_ordered((old, new) in pairs()) {
+        let pair = Pair::of(&parts(&old), &parts(&new));
+        let cut = pair.cut();
+        let of_cut = cut.instance(&pair.graph, None, &PathSet::new());
+        let instance = order::Instance::from(of_cut.clone());
+        prop_assert_eq!(instance.components.len(), of_cut.components.len());
+        for (as_cut, as_order) in of_cut.components.iter().zip(&instance.components) {
+            let names = |ids: &[order::PathId]| -> Vec<String> {
+                ids.iter().map(|id| instance.name(*id).to_owned()).collect()
+            };
+            let texts = |paths: &[StorePath]| -> Vec<String> {
+                paths.iter().map(ToString::to_string).collect()
+            };
+            prop_assert_eq!(as_cut.id.as_str(), as_order.id.as_str());
+            prop_assert_eq!(as_cut.is_final, as_order.is_final);
+            prop_assert_eq!(names(&as_order.old), texts(&as_cut.old));
+            prop_assert_eq!(names(&as_order.new), texts(&as_cut.new));
+        }
+        prop_assert_eq!(instance.keep.len(), of_cut.keep.len());
+        let plan = order::plan(&instance, &order::Options::default()).unwrap();
+        prop_assert_eq!(order::check(&instance, &plan), Vec::<String>::new());
+        // Nothing before the first step is fetched twice, nothing after the last one is missing.
+        let all = pair.graph.size(&cut.old_closure.union(&cut.new_closure));
+        prop_assert!(plan.peak <= all, "{} > {all}", plan.peak);
+        prop_assert!(plan.peak >= pair.graph.size(&cut.old_closure));
     }
 
     #[test]

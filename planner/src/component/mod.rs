@@ -7,6 +7,7 @@
 //! mistake here costs disk, never a broken machine. [`cut`](fn@cut) puts it together with the
 //! closures; every path of both closures is in a component, kept, or final.
 
+mod absence;
 mod account;
 mod cut;
 mod defer;
@@ -20,6 +21,7 @@ mod snippet;
 mod toplevel;
 mod unit;
 
+pub use absence::{Absences, Refusal, absences};
 pub use cut::{Component, Cut, CutError, Deferred, FinalRest, Side, cut};
 pub use group::{After, Group};
 pub use instance::{Instance, InstanceComponent};

@@ -68,14 +68,20 @@ impl Pairs {
         }
         let mut largest: Vec<u32> = pure(false).map(|(_, number)| number).collect();
         largest.sort_by_key(|&old| std::cmp::Reverse(pairs.left[old as usize]));
+        // What is used up, or is no new class, stays so: no group looks at it twice.
+        let mut passed = vec![0; model.len()];
         for old in largest {
             for &group in &model.classes[old as usize].old {
-                for &new in &model.new[group as usize] {
-                    if pairs.left[old as usize] == 0 {
-                        break;
-                    }
-                    if model.classes[new as usize].old.is_empty() {
+                let new = &model.new[group as usize];
+                let passed = &mut passed[group as usize];
+                while let Some(&new) = new.get(*passed)
+                    && pairs.left[old as usize] > 0
+                {
+                    let usable = model.classes[new as usize].old.is_empty();
+                    if usable && pairs.left[new as usize] > 0 {
                         pairs.join(old, new);
+                    } else {
+                        *passed += 1;
                     }
                 }
             }

@@ -12,11 +12,12 @@ pub fn check(instance: &Instance, plan: &Plan) -> Vec<String> {
     let mut checker = Checker {
         instance,
         flipped: BTreeSet::new(),
+        stopped: BTreeSet::new(),
         disk: BTreeSet::new(),
         peak: 0,
         wrong: Vec::new(),
     };
-    checker.disk = checker.needed(&BTreeSet::new());
+    checker.disk = checker.needed(&BTreeSet::new(), &BTreeSet::new());
     checker.peak = checker.bytes(&checker.disk);
     for (index, step) in plan.steps.iter().enumerate() {
         let is_last = index + 1 == plan.steps.len();
@@ -29,6 +30,8 @@ pub fn check(instance: &Instance, plan: &Plan) -> Vec<String> {
 struct Checker<'a> {
     instance: &'a Instance,
     flipped: BTreeSet<&'a str>,
+    /// Those that were stopped, flipped since or not.
+    stopped: BTreeSet<&'a str>,
     disk: BTreeSet<&'a str>,
     peak: u64,
     wrong: Vec<String>,
@@ -43,8 +46,24 @@ impl<'a> Checker<'a> {
             let fresh = after.insert(id);
             self.expect(fresh, || format!("{name} flips `{id}` a second time"));
         }
-        self.expect(!step.flip.is_empty(), || format!("{name} flips nothing"));
-        self.constraints(name, &after, is_last);
+        let idle = step.flip.is_empty() && step.stop.is_empty();
+        self.expect(!idle, || format!("{name} flips nothing"));
+        let mut stopped = self.stopped.clone();
+        for id in &step.stop {
+            let may = self
+                .instance
+                .components
+                .iter()
+                .any(|c| c.id == *id && c.stoppable);
+            self.expect(may, || {
+                format!("{name} stops `{id}`, which must not be stopped")
+            });
+            let fresh = stopped.insert(id) && !after.contains(id.as_str());
+            self.expect(fresh, || {
+                format!("{name} stops `{id}`, which does not run as it was")
+            });
+        }
+        self.constraints(name, &after, &stopped, is_last);
 
         let mut added = BTreeSet::new();
         for component in &self.instance.components {
@@ -60,7 +79,7 @@ impl<'a> Checker<'a> {
         });
 
         let before: BTreeSet<&str> = self.disk.union(&added).copied().collect();
-        let needed = self.needed(&after);
+        let needed = self.needed(&after, &stopped);
         let claimed: Vec<&str> = step.release.iter().map(String::as_str).collect();
         let expected: Vec<&str> = before.difference(&needed).copied().collect();
         self.expect(claimed == expected, || {
@@ -78,14 +97,22 @@ impl<'a> Checker<'a> {
         self.peak = self.peak.max(high);
         self.disk = needed;
         self.flipped = after;
+        self.stopped = stopped;
     }
 
-    fn constraints(&mut self, name: &str, after: &BTreeSet<&str>, is_last: bool) {
+    fn constraints(
+        &mut self,
+        name: &str,
+        after: &BTreeSet<&str>,
+        stopped: &BTreeSet<&str>,
+        is_last: bool,
+    ) {
         for component in &self.instance.components {
             let id = &component.id;
             let done = after.contains(id.as_str());
             for other in &component.with {
-                let same = after.contains(other.as_str()) == done;
+                let same = after.contains(other.as_str()) == done
+                    && stopped.contains(other.as_str()) == stopped.contains(id.as_str());
                 self.expect(same, || format!("{name} parts `{id}` from `{other}`"));
             }
             for other in &component.after {
@@ -96,6 +123,8 @@ impl<'a> Checker<'a> {
             self.expect(!early, || {
                 format!("{name} flips `{id}`, which is final, too early")
             });
+            let off = component.is_final && stopped.contains(id.as_str());
+            self.expect(!off, || format!("{name} stops `{id}`, which is final"));
         }
     }
 
@@ -128,13 +157,13 @@ impl<'a> Checker<'a> {
         self.expect(fits, || "the budget is exceeded".to_owned());
     }
 
-    /// What must be on the disk when these components are flipped and the others are not.
-    fn needed(&self, flipped: &BTreeSet<&str>) -> BTreeSet<&'a str> {
+    /// What must be on the disk when these components are flipped, and of the others these stopped.
+    fn needed(&self, flipped: &BTreeSet<&str>, stopped: &BTreeSet<&str>) -> BTreeSet<&'a str> {
         let mut needed: BTreeSet<&str> = self.names(&self.instance.keep).collect();
         for component in &self.instance.components {
             if flipped.contains(component.id.as_str()) {
                 needed.extend(self.names(&component.new));
-            } else {
+            } else if !stopped.contains(component.id.as_str()) {
                 needed.extend(self.names(&component.old));
             }
         }

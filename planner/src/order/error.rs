@@ -69,7 +69,11 @@ pub enum OrderError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error(
     "cannot stay within {budget} bytes: {} needs {peak}, {} more; {}",
-    if *.atomic { "the single step" } else { "the best order found" },
+    match (*.atomic, *.stopping) {
+        (true, _) => "the single step",
+        (false, true) => "the best order found, with all stopped that may be stopped,",
+        (false, false) => "the best order found",
+    },
     self.missing(),
     self.verdict()
 )]
@@ -82,6 +86,8 @@ pub struct Shortfall {
     pub lower_bound: u64,
     /// Whether only a single step was allowed.
     pub atomic: bool,
+    /// Whether components were stopped to need less.
+    pub stopping: bool,
 }
 
 impl Shortfall {

@@ -7,6 +7,8 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::error::InstanceError;
+use crate::closure::StorePath;
+use crate::component;
 
 /// Components, and paths, that can be numbered with room to spare.
 const MOST: usize = 1 << 24;
@@ -30,6 +32,9 @@ pub struct Component {
     pub after: Vec<String>,
     /// Whether it flips in the last step.
     pub is_final: bool,
+    /// Whether it may be stopped before it flips, and be neither old nor new for a while, where no
+    /// order alone stays within the budget.
+    pub stoppable: bool,
 }
 
 /// The question: components between two states over paths with sizes.
@@ -72,6 +77,11 @@ impl Instance {
         self.sizes.push(None);
         self.numbers.insert(name, id);
         id
+    }
+
+    fn numbers_of<'a>(&mut self, paths: impl IntoIterator<Item = &'a StorePath>) -> Vec<PathId> {
+        let paths = paths.into_iter();
+        paths.map(|path| self.number(path.as_str())).collect()
     }
 
     /// The path of that name.
@@ -178,6 +188,38 @@ impl Instance {
         }
         Ok(())
     }
+}
+
+impl From<component::Instance> for Instance {
+    /// The question that a cut asks. What it names without a size stays without one, so that
+    /// [`Instance::validate`] says so.
+    fn from(cut: component::Instance) -> Self {
+        let mut instance = Instance {
+            budget: cut.budget,
+            ..Instance::default()
+        };
+        for (path, bytes) in &cut.paths {
+            instance.path(path.as_str(), *bytes);
+        }
+        instance.keep = instance.numbers_of(&cut.keep);
+        for component in &cut.components {
+            let component = Component {
+                id: component.id.to_string(),
+                old: instance.numbers_of(&component.old),
+                new: instance.numbers_of(&component.new),
+                with: texts(&component.with),
+                after: texts(&component.after),
+                is_final: component.is_final,
+                stoppable: false,
+            };
+            instance.components.push(component);
+        }
+        instance
+    }
+}
+
+fn texts(ids: &[component::ComponentId]) -> Vec<String> {
+    ids.iter().map(ToString::to_string).collect()
 }
 
 #[cfg(test)]

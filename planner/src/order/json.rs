@@ -1,7 +1,7 @@
 //! Instances as JSON, read without ever holding the text: paths are numbered while they pass.
 //!
 //! An unknown field, a field or path given twice, and a missing `id`, `old`, `new`, `paths` or
-//! `components` are errors; `budget`, `keep`, `with`, `after` and `final` may be left out.
+//! `components` are errors; `budget`, `keep`, `with`, `after`, `final` and `stoppable` may be left out.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -30,6 +30,7 @@ enum ComponentField {
     With,
     After,
     Final,
+    Stoppable,
 }
 
 impl<'de> Deserialize<'de> for Instance {
@@ -229,7 +230,7 @@ impl<'de> Visitor<'de> for Seed<'_, One, Component> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Component, A::Error> {
         let (mut id, mut old, mut new) = (None, None, None);
-        let (mut with, mut after, mut is_final) = (None, None, None);
+        let (mut with, mut after, mut is_final, mut stoppable) = (None, None, None, None);
         while let Some(field) = map.next_key()? {
             match field {
                 ComponentField::Id => once(&mut id, "id", || map.next_value())?,
@@ -242,6 +243,9 @@ impl<'de> Visitor<'de> for Seed<'_, One, Component> {
                 ComponentField::With => once(&mut with, "with", || map.next_value())?,
                 ComponentField::After => once(&mut after, "after", || map.next_value())?,
                 ComponentField::Final => once(&mut is_final, "final", || map.next_value())?,
+                ComponentField::Stoppable => {
+                    once(&mut stoppable, "stoppable", || map.next_value())?;
+                }
             }
         }
         Ok(Component {
@@ -251,6 +255,7 @@ impl<'de> Visitor<'de> for Seed<'_, One, Component> {
             with: with.unwrap_or_default(),
             after: after.unwrap_or_default(),
             is_final: is_final.unwrap_or_default(),
+            stoppable: stoppable.unwrap_or_default(),
         })
     }
 }
@@ -306,13 +311,17 @@ struct OneComponent<'a>(&'a Instance, &'a Component);
 impl Serialize for OneComponent<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let OneComponent(instance, component) = self;
-        let mut fields = serializer.serialize_struct("Component", 6)?;
+        let count = 6 + usize::from(component.stoppable);
+        let mut fields = serializer.serialize_struct("Component", count)?;
         fields.serialize_field("id", &component.id)?;
         fields.serialize_field("old", &Names(instance, &component.old))?;
         fields.serialize_field("new", &Names(instance, &component.new))?;
         fields.serialize_field("with", &component.with)?;
         fields.serialize_field("after", &component.after)?;
         fields.serialize_field("final", &component.is_final)?;
+        if component.stoppable {
+            fields.serialize_field("stoppable", &true)?;
+        }
         fields.end()
     }
 }
@@ -337,6 +346,9 @@ mod tests {
         assert_eq!(instance.components[0].old, instance.components[0].new[1..]);
         let text = serde_json::to_string(&instance).unwrap();
         assert_eq!(text, WHOLE.replace("\n        ", ""));
+        let marked = text.replace(r#""final":true"#, r#""final":true,"stoppable":true"#);
+        let instance: Instance = serde_json::from_str(&marked).unwrap();
+        assert_eq!(serde_json::to_string(&instance).unwrap(), marked);
     }
 
     #[test]

@@ -3,9 +3,13 @@
 //! An [`Instance`] says which paths each component needs now and will need; [`plan`] says in which
 //! steps to go from one to the other, what each step fetches and releases, and how many bytes are
 //! on the disk at each moment. The peak is the least possible one for a small number of groups and
-//! near a lower bound that is said for more. [`check()`] computes a plan's claims again.
+//! near a lower bound that is said for more. Where no order stays within the budget, components that
+//! may be are stopped for a while. [`check()`] computes a plan's claims again.
 //! `docs/order.md` has the theory.
 
+mod absence;
+#[cfg(test)]
+mod absence_tests;
 mod bound;
 mod check;
 mod error;
@@ -18,6 +22,8 @@ mod local;
 mod model;
 mod part;
 mod plan;
+#[cfg(any(test, feature = "testing"))]
+mod shuffled;
 mod solve;
 #[cfg(test)]
 mod solver_tests;
@@ -33,10 +39,12 @@ pub use check::check;
 pub use error::{InstanceError, OrderError, Shortfall};
 pub use instance::{Component, Instance, PathId};
 pub use plan::{Plan, Step, Strategy};
+#[cfg(any(test, feature = "testing"))]
+pub use shuffled::shuffled;
 
 use group::Groups;
 use model::Reduced;
-use steps::Ledger;
+use steps::{Ledger, Move};
 
 /// How to plan.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -65,22 +73,36 @@ pub fn plan(instance: &Instance, options: &Options) -> Result<Plan, OrderError> 
         }
     };
     let plan = atomic.unwrap_or_else(|| in_steps(instance, &groups, &reduced, options));
-    match budget {
-        Some(budget) if plan.peak > budget => Err(OrderError::DoesNotFit(Shortfall {
-            budget,
-            peak: plan.peak,
-            lower_bound: plan.lower_bound,
-            atomic: options.strategy == Strategy::Atomic,
-        })),
-        _ => Ok(plan),
+    let Some(budget) = budget.filter(|budget| plan.peak > *budget) else {
+        return Ok(plan);
+    };
+    let atomic = options.strategy == Strategy::Atomic;
+    let stoppable = match atomic {
+        true => Vec::new(),
+        false => absence::stoppable(instance, &groups),
+    };
+    if !stoppable.is_empty() {
+        return Ok(absence::plan(instance, &groups, stoppable, budget)?);
     }
+    Err(OrderError::DoesNotFit(Shortfall {
+        budget,
+        peak: plan.peak,
+        lower_bound: plan.lower_bound,
+        atomic,
+        stopping: false,
+    }))
 }
 
 /// Everything in one step.
 fn at_once(instance: &Instance, groups: &Groups, reduced: &Reduced) -> Plan {
     let order: Vec<usize> = whole(groups, reduced, 0..reduced.group.len() as u32);
     let bound = solve::quick_bound(&reduced.model).max(reduced.last);
-    finish(Ledger::new(instance, groups), &order, u64::MAX, bound)
+    finish(
+        Ledger::new(instance, groups),
+        &flips(&order),
+        u64::MAX,
+        bound,
+    )
 }
 
 /// The order with the lowest peak, in as few steps as it allows.
@@ -92,7 +114,12 @@ fn in_steps(instance: &Instance, groups: &Groups, reduced: &Reduced, options: &O
         Some(budget) => budget.max(lowest),
         None => lowest,
     };
-    finish(Ledger::new(instance, groups), &order, limit, solution.bound)
+    let ledger = Ledger::new(instance, groups);
+    finish(ledger, &flips(&order), limit, solution.bound)
+}
+
+fn flips(order: &[usize]) -> Vec<Move> {
+    order.iter().map(|&group| Move::Flip(group)).collect()
 }
 
 /// An order of the model's groups as one of all groups, the final one last.
@@ -101,9 +128,9 @@ fn whole(groups: &Groups, reduced: &Reduced, order: impl IntoIterator<Item = u32
     order.chain(groups.last).collect()
 }
 
-fn finish(ledger: Ledger<'_>, order: &[usize], limit: u64, bound: u64) -> Plan {
+fn finish(ledger: Ledger<'_>, moves: &[Move], limit: u64, bound: u64) -> Plan {
     let start = ledger.bytes();
-    let steps = ledger.steps(order, limit);
+    let steps = ledger.steps(moves, limit);
     let peak = steps
         .iter()
         .map(|step| step.bytes_before_release)

@@ -31,12 +31,15 @@ pub struct Plan {
     pub steps: Vec<Step>,
 }
 
-/// One step: fetch, flip, release.
+/// One step: fetch, flip or stop, release.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Step {
     /// Components that go from old to new.
     pub flip: Vec<String>,
+    /// Components that go from old to nothing, until a later step flips them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stop: Vec<String>,
     /// Paths to fetch before that, sorted.
     pub add: Vec<String>,
     /// Bytes when all of it is there and nothing is released yet.

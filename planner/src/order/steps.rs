@@ -8,13 +8,24 @@ use super::group::Groups;
 use super::instance::{Instance, PathId};
 use super::plan::Step;
 
+/// One move of an order, of a group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Move {
+    /// From old, or from nothing, to new.
+    Flip(usize),
+    /// From old to nothing.
+    Stop(usize),
+}
+
 /// What is on the disk while an order is carried out.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Ledger<'a> {
     instance: &'a Instance,
     groups: &'a Groups,
     /// For each path, how many components need it now; kept ones are needed once more.
     needed: Vec<u32>,
+    /// Which components were stopped.
+    stopped: Vec<bool>,
     bytes: u64,
 }
 
@@ -22,6 +33,7 @@ pub struct Ledger<'a> {
 #[derive(Debug, Default)]
 struct Draft {
     flip: Vec<usize>,
+    stop: Vec<usize>,
     add: Vec<PathId>,
 }
 
@@ -32,6 +44,7 @@ impl<'a> Ledger<'a> {
             instance,
             groups,
             needed: vec![0; instance.path_count()],
+            stopped: vec![false; instance.components.len()],
             bytes: 0,
         };
         let old = instance.components.iter().flat_map(|c| &c.old);
@@ -46,12 +59,48 @@ impl<'a> Ledger<'a> {
         self.bytes
     }
 
+    /// Bytes at the highest moment when every move is a step by itself.
+    pub fn peak(mut self, moves: &[Move]) -> u64 {
+        let (instance, groups) = (self.instance, self.groups);
+        let mut peak = self.bytes;
+        for it in moves {
+            let (Move::Flip(group) | Move::Stop(group)) = *it;
+            let members = || groups.members[group].iter().copied();
+            if let Move::Flip(_) = it {
+                let new = members().flat_map(|member| &instance.components[member].new);
+                new.for_each(|&path| self.take(path));
+                peak = peak.max(self.bytes);
+            }
+            for path in self.held(members()) {
+                self.leave(path);
+            }
+            if let Move::Stop(_) = it {
+                members().for_each(|member| self.stopped[member] = true);
+            }
+        }
+        peak
+    }
+
     /// The steps of an order of groups, each as large as the limit allows; a group that is above
-    /// the limit by itself is a step by itself.
-    pub fn steps(mut self, order: &[usize], limit: u64) -> Vec<Step> {
+    /// the limit by itself is a step by itself. What is stopped goes before anything is fetched, so
+    /// it is never in one step with what flips.
+    pub fn steps(mut self, moves: &[Move], limit: u64) -> Vec<Step> {
         let mut steps = Vec::new();
         let mut draft = Draft::default();
-        for &group in order {
+        for it in moves {
+            let group = match *it {
+                Move::Flip(group) => group,
+                Move::Stop(group) => {
+                    if !draft.flip.is_empty() {
+                        steps.push(self.finish(&mut draft));
+                    }
+                    draft.stop.extend(&self.groups.members[group]);
+                    continue;
+                }
+            };
+            if !draft.stop.is_empty() {
+                steps.push(self.finish(&mut draft));
+            }
             let fetch = self.fetch(group);
             let fetched = fetch.iter().map(|&path| self.instance.bytes(path));
             if self.bytes + fetched.sum::<u64>() > limit && !draft.flip.is_empty() {
@@ -64,10 +113,17 @@ impl<'a> Ledger<'a> {
             }
             draft.flip.extend(&self.groups.members[group]);
         }
-        if !draft.flip.is_empty() {
+        if !draft.flip.is_empty() || !draft.stop.is_empty() {
             steps.push(self.finish(&mut draft));
         }
         steps
+    }
+
+    /// The old paths that components still hold.
+    fn held(&self, members: impl Iterator<Item = usize>) -> Vec<PathId> {
+        let there = members.filter(|&member| !self.stopped[member]);
+        let old = there.flat_map(|member| &self.instance.components[member].old);
+        old.copied().collect()
     }
 
     /// Paths of a group's new closure that are not there.
@@ -83,31 +139,32 @@ impl<'a> Ledger<'a> {
         fetch
     }
 
-    /// Flips what a draft holds, and begins the next one.
+    /// Flips and stops what a draft holds, and begins the next one.
     fn finish(&mut self, draft: &mut Draft) -> Step {
         let instance = self.instance;
-        let flip = std::mem::take(&mut draft.flip);
-        let add = std::mem::take(&mut draft.add);
+        let Draft { flip, stop, add } = std::mem::take(draft);
         let bytes_before_release = self.bytes;
         let new = flip
             .iter()
             .flat_map(|&member| &instance.components[member].new);
         new.for_each(|&path| self.take(path));
         let mut release = Vec::new();
-        let old = flip
-            .iter()
-            .flat_map(|&member| &instance.components[member].old);
+        let old = self.held(flip.iter().chain(&stop).copied());
         // What was fetched counted as needed while the step was put together.
-        for &path in old.chain(&add) {
+        for &path in old.iter().chain(&add) {
             if self.leave(path) {
                 release.push(path);
             }
         }
+        stop.iter().for_each(|&member| self.stopped[member] = true);
+        let ids = |members: &[usize]| -> Vec<String> {
+            let members = members.iter();
+            let ids = members.map(|&member| instance.components[member].id.clone());
+            ids.collect()
+        };
         Step {
-            flip: flip
-                .iter()
-                .map(|&member| instance.components[member].id.clone())
-                .collect(),
+            flip: ids(&flip),
+            stop: ids(&stop),
             add: self.names(&add),
             bytes_before_release,
             release: self.names(&release),

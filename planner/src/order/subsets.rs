@@ -1,9 +1,11 @@
 //! The exact answer for a few groups: dynamic programming over the sets of flipped groups.
 //!
 //! The least peak of reaching a set is the least, over its last group, of the greater of reaching
-//! the set without it and of that flip. Bytes of a set come from two tables (sums over subsets);
-//! classes with both old and new users, which are rare, are carried down a tree over the groups
-//! whose leaves are the sets in ascending order. 25 bytes of memory for each set.
+//! the set without it and of that flip. Bytes of a set come from two tables (sums over subsets).
+//! Classes with both old and new users, which are rare, are carried down a tree: each group is left,
+//! flips, or has flipped, and a leaf is one flip. Near the leaves they are a table of what undecided
+//! groups can be to a class, three to the power of their number, so that the time has a limit whatever
+//! the instance. 25 bytes of memory for each set.
 
 use super::greedy;
 use super::model::{Class, Model};
@@ -11,8 +13,10 @@ use super::walk::peak;
 
 /// Groups of which all sets are looked at: a million sets, 25 MiB.
 pub const GROUPS: usize = 20;
-/// Undecided groups below which merging classes costs more than it saves.
-const MERGED: usize = 8;
+/// Classes are counted by what they are to the undecided groups when that table has no more than
+/// so many entries for each of them, and there are no more than so many groups.
+const SPREAD: usize = 4;
+const COUNTED: usize = 12;
 
 /// The least peak and an order that has it; `None` when there are too many groups.
 pub fn solve(model: &Model) -> Option<(u64, Vec<u32>)> {
@@ -22,7 +26,7 @@ pub fn solve(model: &Model) -> Option<(u64, Vec<u32>)> {
     }
     let mut table = Table::new(model);
     let mixed: Vec<Mixed> = model.classes.iter().filter_map(Mixed::new).collect();
-    table.descend(groups, 0, &mixed);
+    table.descend(Node::root(groups), &mixed);
     Some((table.least[table.least.len() - 1], table.order()))
 }
 
@@ -41,6 +45,14 @@ impl Mixed {
             new: mask(&class.new),
             bytes: class.bytes,
         })
+    }
+
+    fn without(self, bit: u32) -> Mixed {
+        Mixed {
+            old: self.old & !bit,
+            new: self.new & !bit,
+            ..self
+        }
     }
 }
 
@@ -64,6 +76,8 @@ struct Table {
     least: Vec<u64>,
     /// The group that flips last on the way there.
     via: Vec<u8>,
+    /// For each set of groups that classes are counted by, the number with a digit 1 for each.
+    digits: Vec<u32>,
 }
 
 impl Table {
@@ -95,67 +109,91 @@ impl Table {
                 .unwrap_or(u64::MAX - 1),
             least,
             via: vec![0; sets],
+            digits: digits(groups.min(COUNTED)),
         }
     }
 
-    /// Goes through all sets that begin with `set` in the high groups, in ascending order;
-    /// `absent` are the mixed classes that can be off the disk in some of them.
-    fn descend(&mut self, undecided: usize, set: u32, absent: &[Mixed]) {
+    /// Goes through all flips below a node; `absent` are the mixed classes that can be off the disk
+    /// during some of them, their decided users left out.
+    fn descend(&mut self, node: Node, absent: &[Mixed]) {
         if absent.is_empty() {
-            for low in 0..1u32 << undecided {
-                self.extend(set | low, &[]);
+            self.without_mixed(node);
+            return;
+        }
+        // A digit for each group: 1 for an old user, 2 for a new one.
+        let size = 3usize.pow(node.undecided.min(COUNTED) as u32);
+        if node.undecided <= COUNTED && size <= SPREAD * absent.len() {
+            let mut counted = vec![0; size];
+            for class in absent {
+                let (old, new) = (class.old as usize, class.new as usize);
+                counted[self.digits[old] as usize + 2 * self.digits[new] as usize] += class.bytes;
+            }
+            self.descend_counted(node, &counted, &mut vec![0; size / 2]);
+            return;
+        }
+        let bit = node.bit();
+        let keep = |on: fn(&Mixed) -> u32| -> Vec<Mixed> {
+            let off = absent.iter().filter(|class| on(class) & bit == 0);
+            off.map(|class| class.without(bit)).collect()
+        };
+        self.descend(node.left(), &keep(|class| class.old));
+        if let Some(now) = node.now() {
+            self.descend(now, &keep(|class| class.old | class.new));
+        }
+        self.descend(node.flipped(), &keep(|class| class.new));
+    }
+
+    /// The same with the classes counted: the highest undecided group is nothing to the first
+    /// third of them, an old user of the second, a new one of the last. `scratch` is half as long.
+    fn descend_counted(&mut self, node: Node, counted: &[u64], scratch: &mut [u64]) {
+        if node.undecided == 0 {
+            if let Some(group) = node.flip {
+                self.flip(node.set, group, counted.first().copied().unwrap_or(0));
             }
             return;
         }
-        let Some(group) = undecided.checked_sub(1) else {
-            self.extend(set, absent);
-            return;
-        };
-        let bit = 1 << group;
-        let keep = |off: fn(&Mixed) -> u32| -> Vec<Mixed> {
-            let absent = absent.iter().copied();
-            let absent = absent.filter(|class| off(class) & bit == 0);
-            if group < MERGED {
-                absent.collect()
-            } else {
-                merged(absent, bit - 1)
-            }
-        };
-        let (left, flipped) = (keep(|class| class.old), keep(|class| class.new));
-        self.descend(group, set, &left);
-        self.descend(group, set | bit, &flipped);
+        let (neither, users) = counted.split_at(counted.len() / 3);
+        let (old, new) = users.split_at(neither.len());
+        let (sums, scratch) = scratch.split_at_mut(neither.len());
+        add(sums, neither, new);
+        self.descend_counted(node.left(), sums, scratch);
+        if let Some(now) = node.now() {
+            self.descend_counted(now, neither, scratch);
+        }
+        add(sums, neither, old);
+        self.descend_counted(node.flipped(), sums, scratch);
     }
 
-    /// Goes from a set to each set with one more group.
-    fn extend(&mut self, set: u32, absent: &[Mixed]) {
+    /// The same where every mixed class is there all the time.
+    fn without_mixed(&mut self, node: Node) {
+        for low in 0..1u32 << node.undecided {
+            let set = node.set | low;
+            match node.flip {
+                Some(group) => self.flip(set, group, 0),
+                None => {
+                    for group in (0..node.undecided).filter(|group| low & 1 << group == 0) {
+                        self.flip(set, group, 0);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Goes from a set to the one with one more group; `absent` are bytes of mixed classes that are
+    /// off the disk meanwhile.
+    fn flip(&mut self, set: u32, group: usize, absent: u64) {
         let reached = self.least[set as usize];
-        if reached > self.limit {
+        if reached > self.limit || self.before[group] & !set != 0 {
             return;
         }
         let full = (1u32 << self.groups) - 1;
-        let mut there = self.all - self.gone[set as usize];
-        // What each group brings of the mixed classes.
-        let mut brings = [0; GROUPS];
-        for class in absent {
-            there -= class.bytes;
-            let mut groups = class.new;
-            while groups != 0 {
-                brings[groups.trailing_zeros() as usize] += class.bytes;
-                groups &= groups - 1;
-            }
-        }
-        for (group, brings) in brings.iter().enumerate().take(self.groups) {
-            let next = set | 1 << group;
-            if next == set || self.before[group] & !set != 0 {
-                continue;
-            }
-            let cost = there - self.unborn[(full & !next) as usize] + brings;
-            let next = next as usize;
-            let least = reached.max(cost);
-            if least <= self.limit && least < self.least[next] {
-                self.least[next] = least;
-                self.via[next] = group as u8;
-            }
+        let next = set | 1 << group;
+        let gone = self.gone[set as usize] + self.unborn[(full & !next) as usize];
+        let least = reached.max(self.all - gone - absent);
+        let next = next as usize;
+        if least <= self.limit && least < self.least[next] {
+            self.least[next] = least;
+            self.via[next] = group as u8;
         }
     }
 
@@ -172,23 +210,70 @@ impl Table {
     }
 }
 
-/// Classes that differ only in what is decided are one.
-fn merged(classes: impl Iterator<Item = Mixed>, undecided: u32) -> Vec<Mixed> {
-    let mut classes: Vec<Mixed> = classes
-        .map(|class| Mixed {
-            old: class.old & undecided,
-            ..class
-        })
-        .collect();
-    classes.sort_unstable_by_key(|class| (class.old, class.new));
-    classes.dedup_by(|next, class| {
-        let same = (next.old, next.new) == (class.old, class.new);
-        if same {
-            class.bytes += next.bytes;
+/// Flips that have the highest groups in common: those that flipped before, and perhaps the one that
+/// flips. From left to right the flips are in an order in which each set is reached in all ways
+/// before it is left.
+#[derive(Clone, Copy)]
+struct Node {
+    undecided: usize,
+    set: u32,
+    flip: Option<usize>,
+}
+
+impl Node {
+    fn root(groups: usize) -> Node {
+        Node {
+            undecided: groups,
+            set: 0,
+            flip: None,
         }
-        same
-    });
-    classes
+    }
+
+    /// The highest undecided group.
+    fn group(self) -> usize {
+        self.undecided.saturating_sub(1)
+    }
+
+    fn bit(self) -> u32 {
+        1 << self.group()
+    }
+
+    /// The group flips later.
+    fn left(self) -> Node {
+        let undecided = self.group();
+        Node { undecided, ..self }
+    }
+
+    /// The group flips now, when no other one does.
+    fn now(self) -> Option<Node> {
+        let flip = Some(self.group());
+        self.flip.is_none().then_some(Node {
+            flip,
+            ..self.left()
+        })
+    }
+
+    /// The group has flipped.
+    fn flipped(self) -> Node {
+        let set = self.set | self.bit();
+        Node { set, ..self.left() }
+    }
+}
+
+/// For each set of so many groups, the sum of three to the power of each.
+fn digits(groups: usize) -> Vec<u32> {
+    let mut digits = vec![0];
+    for group in 0..groups as u32 {
+        let more: Vec<u32> = digits.iter().map(|sum| sum + 3u32.pow(group)).collect();
+        digits.extend(more);
+    }
+    digits
+}
+
+fn add(sums: &mut [u64], one: &[u64], other: &[u64]) {
+    for ((sum, one), other) in sums.iter_mut().zip(one).zip(other) {
+        *sum = one + other;
+    }
 }
 
 /// Makes each entry the sum over all subsets of its index.

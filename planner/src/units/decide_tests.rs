@@ -8,6 +8,7 @@ use super::super::facts::{ActiveState, Manager, Unfinished};
 use super::super::phase::Phase;
 use super::super::set::{Entry, UnitSet};
 use super::*;
+use crate::units::testing::{name, set};
 
 const NAMES: [&str; 12] = [
     "a.service",
@@ -23,10 +24,6 @@ const NAMES: [&str; 12] = [
     "d.mount",
     "p.path",
 ];
-
-fn name(text: &str) -> UnitName {
-    UnitName::new(text).unwrap()
-}
 
 fn any_line() -> impl Strategy<Value = &'static str> {
     prop::sample::select(vec![
@@ -288,14 +285,6 @@ proptest! {
         let text = serde_json::to_string(&decisions).unwrap();
         prop_assert_eq!(serde_json::from_str::<Decisions>(&text).unwrap(), decisions);
     }
-}
-
-fn set(entries: &[(&str, &str)]) -> UnitSet {
-    let entries = entries.iter();
-    UnitSet::new(entries.map(|(path, text)| {
-        let content = text.replace('|', "\n").into_bytes();
-        ((*path).to_owned(), Entry::File(content))
-    }))
 }
 
 #[test]

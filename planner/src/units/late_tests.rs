@@ -2,21 +2,10 @@
 
 use super::super::compare::How;
 use super::super::facts::{ActiveState, ActiveUnit};
-use super::super::set::{Entry, UnitSet};
+use super::super::set::UnitSet;
 use super::*;
+use crate::units::testing::{name, set};
 use crate::units::{Change, Scope, Verdict};
-
-fn name(text: &str) -> UnitName {
-    UnitName::new(text).unwrap()
-}
-
-fn set(entries: &[(&str, &str)]) -> UnitSet {
-    let entries = entries.iter();
-    UnitSet::new(entries.map(|(path, text)| {
-        let content = text.replace('|', "\n").into_bytes();
-        ((*path).to_owned(), Entry::File(content))
-    }))
-}
 
 fn facts<'a>(mode: Mode, new: &'a UnitSet, loaded: &'a [ActiveUnit]) -> Facts<'a> {
     static NOTHING: std::sync::LazyLock<Unfinished> = std::sync::LazyLock::new(Unfinished::default);

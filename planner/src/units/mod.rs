@@ -24,6 +24,8 @@ pub mod phase;
 pub mod reason;
 pub mod set;
 mod sockets;
+#[cfg(test)]
+mod testing;
 pub mod user;
 
 pub use compare::{Change, Comparison, How, Verdict};

@@ -1,20 +1,7 @@
 //! Sorting of entries, aliases, masks, and which drop-ins count.
 
 use super::*;
-
-fn set(entries: &[(&str, &str)]) -> UnitSet {
-    UnitSet::new(entries.iter().map(|(path, content)| {
-        let entry = match content.strip_prefix("-> ") {
-            Some(target) => Entry::Link(target.into()),
-            None => Entry::File(content.as_bytes().to_vec()),
-        };
-        ((*path).to_owned(), entry)
-    }))
-}
-
-fn name(text: &str) -> UnitName {
-    UnitName::new(text).unwrap()
-}
+use crate::units::testing::{name, set};
 
 #[test]
 fn present_masked_missing() {

@@ -1,22 +1,11 @@
 //! Who moves, and what happens to it.
 
 use super::super::facts::{ActiveState, Unfinished};
-use super::super::set::{Entry, UnitSet};
+use super::super::set::UnitSet;
 use super::*;
+use crate::units::testing::{name, set};
 
 const PRIVATE: &str = "/home/u/.config/systemd/user";
-
-fn name(text: &str) -> UnitName {
-    UnitName::new(text).unwrap()
-}
-
-fn set(entries: &[(&str, &str)]) -> UnitSet {
-    let entries = entries.iter();
-    UnitSet::new(entries.map(|(path, text)| {
-        let content = text.replace('|', "\n").into_bytes();
-        ((*path).to_owned(), Entry::File(content))
-    }))
-}
 
 fn loaded(unit: &str, fragment: Option<&str>) -> ActiveUnit {
     ActiveUnit {

@@ -79,6 +79,7 @@ pub fn status(all: &Dictionary) -> Result<(Status, Option<OperationId>), BadValu
         current_generation: optional(all, "CurrentGeneration")?,
         target_generation: optional(all, "TargetGeneration")?,
         reboot_needed: optional(all, "RebootNeeded")?,
+        boot_failure: optional(all, "BootFailure")?,
         convergence: optional(all, "Convergence")?,
     };
     Ok((status, active))
@@ -115,6 +116,9 @@ pub fn generation(all: &Dictionary) -> Result<Generation, BadValue> {
         default: optional(all, "default")?,
         booted: optional(all, "booted")?,
         proven: optional(all, "proven")?,
+        proven_by_boot: optional(all, "proven-by-boot")?,
+        awaits_boot: optional(all, "awaits-boot")?,
+        boot_failure: optional(all, "boot-failure")?,
         hybrid: optional(all, "hybrid")?,
         label: optional(all, "label")?,
     })
@@ -165,12 +169,14 @@ pub fn options<'a>(request: &'a OperationRequest, common: &'a RequestOptions) ->
             }
             number(&mut options, "budget", switch.budget);
             flag(&mut options, "drop-old", switch.drop_old);
+            flag(&mut options, "allow-downtime", switch.allow_downtime);
             number(&mut options, "soak", switch.soak);
             number(&mut options, "confirm-within", switch.confirm_within);
         }
-        OperationRequest::Rollback(_)
-        | OperationRequest::SelfInstall(_)
-        | OperationRequest::SelfUninstall => {}
+        OperationRequest::Rollback(rollback) => {
+            text(&mut options, "from", rollback.from.as_ref());
+        }
+        OperationRequest::SelfInstall(_) | OperationRequest::SelfUninstall => {}
     }
     flag(&mut options, "dry-run", common.dry_run);
     text(&mut options, "request-id", common.request_id.as_ref());
@@ -418,6 +424,7 @@ mod tests {
             strategy: Strategy::Stepwise,
             budget: Some(1 << 30),
             drop_old: true,
+            allow_downtime: true,
             soak: Some(0),
             confirm_within: Some(20),
         });
@@ -428,6 +435,7 @@ mod tests {
         assert_eq!(
             keys,
             [
+                "allow-downtime",
                 "budget",
                 "confirm-within",
                 "drop-old",
@@ -439,7 +447,10 @@ mod tests {
         assert_eq!(options["strategy"], Value::from("stepwise"));
         assert_eq!(argument(&request), "/nix/store/x");
         for (to, expected) in [(None, ""), (Some(7), "7")] {
-            let request = OperationRequest::Rollback(RollbackRequest { to });
+            let request = OperationRequest::Rollback(RollbackRequest {
+                to,
+                ..RollbackRequest::default()
+            });
             assert_eq!(argument(&request), expected);
         }
     }

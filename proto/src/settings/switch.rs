@@ -9,6 +9,8 @@ pub struct SwitchSettings {
     /// Seconds for which the result is watched before it becomes the default; after each step a
     /// tenth of it.
     pub soak_seconds: u64,
+    /// Seconds for which each step is watched at least.
+    pub step_soak_seconds: u64,
     /// Seconds for one activation as a whole.
     pub activate_seconds: u64,
     /// Seconds within which somebody must confirm the result; 0: nobody has to.
@@ -21,6 +23,15 @@ pub struct SwitchSettings {
     pub drop_old: bool,
     /// Generations that are kept when old ones are dropped, the newest ones.
     pub keep_generations: u32,
+    /// Seconds after a boot within which a generation that was never booted before must be healthy,
+    /// else the machine goes back by itself; 0: nobody looks.
+    pub boot_seconds: u64,
+    /// Boots without ever having been healthy after which the machine goes back at once.
+    pub boot_attempts: u32,
+    /// Whether the machine is restarted for that when the kernel, the initrd or systemd differ.
+    pub boot_restart: bool,
+    /// Units, and packages as `sw/NAME`, that may be down for a while where `--allow-downtime` says so.
+    pub non_vital: Vec<String>,
     /// What must answer after a step.
     pub probes: Vec<ProbeSettings>,
 }
@@ -29,12 +40,17 @@ impl Default for SwitchSettings {
     fn default() -> Self {
         SwitchSettings {
             soak_seconds: 30,
+            step_soak_seconds: 1,
             activate_seconds: 900,
             confirm_seconds: 0,
             reserve_bytes: 128 << 20,
             on_failure: OnFailure::Rollback,
             drop_old: false,
             keep_generations: 3,
+            boot_seconds: 300,
+            boot_attempts: 3,
+            boot_restart: true,
+            non_vital: Vec::new(),
             probes: Vec::new(),
         }
     }

@@ -75,6 +75,18 @@ fn sensible(key: &str, settings: &Settings) -> Result<(), String> {
         }
         "switch.activate_seconds" => at_least_one(settings.switch.activate_seconds),
         "switch.keep_generations" => at_least_one(settings.switch.keep_generations.into()),
+        "switch.boot_attempts" => at_least_one(settings.switch.boot_attempts.into()),
+        "switch.non_vital" => match settings
+            .switch
+            .non_vital
+            .iter()
+            .find(|it| !is_component(it))
+        {
+            Some(name) => Err(format!(
+                "`{name}` is neither a unit, such as redis.service, nor a package, such as sw/redis"
+            )),
+            None => Ok(()),
+        },
         "switch.probes" => settings.switch.probes.iter().try_for_each(|it| it.check()),
         "daemon.connections_per_user" => at_least_one(daemon.connections_per_user.into()),
         "daemon.queue_length" => at_least_one(daemon.queue_length.into()),
@@ -99,6 +111,17 @@ fn is_place(text: &str) -> bool {
         Some(rest) => rest.find('/').is_some_and(|slash| slash > 0) && is_plain(rest),
         None => text.starts_with('/') && !text.split('/').any(|part| part == ".."),
     }
+}
+
+/// A unit with its kind, or a package of `sw`.
+fn is_component(text: &str) -> bool {
+    let package = text.strip_prefix("sw/");
+    let unit = || {
+        text.split_once('.')
+            .is_some_and(|(name, kind)| !name.is_empty() && !kind.is_empty())
+    };
+    let named = package.map_or_else(unit, |name| !name.is_empty());
+    named && is_plain(text) && !package.unwrap_or(text).contains('/')
 }
 
 fn is_plain(text: &str) -> bool {
@@ -178,6 +201,17 @@ mod tests {
             ("switch.on_failure", Value::from("panic"), "rollback"),
             ("switch.activate_seconds", Value::Integer(0), "at least"),
             ("switch.keep_generations", Value::Integer(0), "at least"),
+            ("switch.boot_attempts", Value::Integer(0), "at least"),
+            (
+                "switch.non_vital",
+                Value::from(vec!["redis.service", "redis"]),
+                "`redis` is neither",
+            ),
+            (
+                "switch.non_vital",
+                Value::from(vec!["sw/a/b"]),
+                "`sw/a/b` is neither",
+            ),
         ] {
             let why = check(key, &value).unwrap_err();
             assert!(why.contains(part), "{key}: {why}");

@@ -328,7 +328,10 @@ async fn generations_are_moved_listed_and_compared() {
     });
     assert_eq!(client.submit(&switch, &none).await, Ok(view().id));
     for to in [None, Some(7)] {
-        let rollback = OperationRequest::Rollback(RollbackRequest { to });
+        let rollback = OperationRequest::Rollback(RollbackRequest {
+            to,
+            ..RollbackRequest::default()
+        });
         assert_eq!(client.submit(&rollback, &none).await, Ok(view().id));
     }
     client.confirm(&view().id).await.unwrap();

@@ -51,7 +51,7 @@ impl Engine {
         match record.state {
             State::Attention => self.resume(id),
             // It tries again by itself; now is as good a time as any.
-            State::Waiting => {
+            State::Planning | State::Waiting | State::Reverting => {
                 self.shared.wake();
                 Ok(record.id)
             }

@@ -32,7 +32,9 @@ mod switch;
 pub(super) use health::known;
 pub(super) use shared::Shared;
 pub(super) use shared::lock;
-use shared::{open, stored};
+use shared::open;
+pub(super) use shared::stored;
+pub(super) use submit::moved;
 pub(super) use switch::superseded;
 
 /// How long an idle engine may show no life: longer than any one probe takes whose commands, or
@@ -121,6 +123,11 @@ impl Engine {
         Ok(Engine { shared })
     }
 
+    /// What the thread and the callers share.
+    pub(super) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
     /// What an operation would do. Reads the machine on the caller's thread; may take seconds.
     ///
     /// # Errors
@@ -165,6 +172,7 @@ impl Engine {
             current_generation: 0,
             target_generation: self.target_generation(convergence.as_ref()),
             reboot_needed: false,
+            boot_failure: String::new(),
             convergence: convergence.map_or_else(String::new, |it| it.to_string()),
         }
     }

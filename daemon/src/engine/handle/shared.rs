@@ -229,7 +229,7 @@ pub(super) fn open(
     }
 }
 
-pub(super) fn stored(error: StoreError) -> Failure {
+pub(in super::super) fn stored(error: StoreError) -> Failure {
     let code = match error.refusal().map(fs_code) {
         Some(code @ (Code::DiskFull | Code::ReadOnly)) => code,
         _ => Code::StateDamaged,

@@ -9,6 +9,8 @@ use super::super::store::Change as Batch;
 use super::super::switching::is_switch;
 use super::Engine;
 use super::shared::{lock, stored};
+use crate::resource::error::fs_code;
+use crate::switch::identity;
 
 impl Engine {
     /// Stores an operation and returns at once; it begins when those before it have ended.
@@ -42,7 +44,7 @@ impl Engine {
                 ))
             };
         }
-        self.check_expected(&options)?;
+        self.check_expected(&request, &options)?;
         let open = shared
             .store
             .operations()
@@ -89,17 +91,25 @@ impl Engine {
         Ok(record.id)
     }
 
-    fn check_expected(&self, options: &RequestOptions) -> Result<(), Failure> {
-        let current = self.shared.nix_version();
-        match &options.expected_current {
-            Some(expected) if *expected != current => Err(Failure::new(
-                Code::Moved,
-                format!(
-                    "cannot begin: the request expects Nix `{expected}`, and the machine has `{current}`"
-                ),
-            )),
-            _ => Ok(()),
+    fn check_expected(
+        &self,
+        request: &OperationRequest,
+        options: &RequestOptions,
+    ) -> Result<(), Failure> {
+        let Some(expected) = &options.expected_current else {
+            return Ok(());
+        };
+        let (what, current) = if is_switch(request) {
+            let current = identity::current(&self.shared.host.fs)
+                .map_err(|error| Failure::from_error(fs_code(&error.source), &error))?;
+            ("generation", current)
+        } else {
+            ("Nix", self.shared.nix_version())
+        };
+        if *expected == current {
+            return Ok(());
         }
+        Err(moved(what, expected, &current))
     }
 
     fn fresh(
@@ -138,6 +148,14 @@ impl Engine {
             counted: Some(self.shared.host.clock.moment()),
         }
     }
+}
+
+/// That the machine is not what a request was made for.
+pub(in super::super) fn moved(what: &str, expected: &str, current: &str) -> Failure {
+    let text = format!(
+        "cannot begin: the request expects {what} `{expected}`, and the machine has `{current}`"
+    );
+    Failure::new(Code::Moved, text)
 }
 
 /// 30 random bits; two operations within one millisecond are all they must tell apart.

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 use nixctl_proto::plan::Plan;
+use nixctl_proto::request::OperationRequest;
 use nixctl_proto::settings::OnFailure;
 use nixctl_proto::{Code, Failure, OperationId, OperationState as State};
 
@@ -13,6 +14,7 @@ use super::super::switching::is_switch;
 use super::super::{Change, Recorded};
 use super::shared::{lock, stored};
 use super::{Engine, Shared};
+use crate::switch::boot::BootState;
 
 impl Engine {
     /// Notes durably that the switch which waits for it is right.
@@ -57,16 +59,44 @@ impl Engine {
 }
 
 impl Shared {
-    /// What earlier switches left word of.
+    /// What earlier switches left word of. One that is on its way, or ended there for a newer one,
+    /// counts as the last: back is where it began. What was undone is passed over.
     pub(in super::super) fn recorded(&self) -> Recorded {
         let operations = self.store.operations();
-        let last = operations.iter().rev().find(|record| {
-            is_switch(&record.request) && record.steps > 0 && record.state == State::Succeeded
-        });
+        let mut moved = operations.iter().rev().filter(|it| self.has_moved(it));
+        let last = moved.next();
+        let from = last
+            .into_iter()
+            .chain(moved)
+            .find_map(|it| store_of(&it.request));
+        let boots = self.store.boots().into_iter();
+        let booted = boots.filter(|(_, record)| record.state == BootState::Proven);
+        let mut proven = self.store.proven();
+        proven.extend(booted.map(|(path, _)| path));
         Recorded {
             before: last.and_then(|record| self.before(&record.id)),
-            proven: self.store.proven(),
+            from,
+            proven,
         }
+    }
+
+    /// Whether the machine stands where a switch has brought it: at its end, or on its way.
+    fn has_moved(&self, record: &OperationRecord) -> bool {
+        if !is_switch(&record.request) || record.steps == 0 {
+            return false;
+        }
+        match record.state {
+            State::Cancelled => self.was_superseded(&record.id),
+            State::Failed | State::Reverted => false,
+            _ => true,
+        }
+    }
+
+    /// Whether a newer switch went on from where this one stood.
+    fn was_superseded(&self, id: &OperationId) -> bool {
+        let was = |record: &Record| matches!(record, Record::Superseded { .. });
+        let entries = self.store.journal(id);
+        entries.iter().any(|entry| was(&entry.record))
     }
 
     /// Where the switch began that this one supersedes, if it does: the machine is between the two.
@@ -76,10 +106,8 @@ impl Shared {
             .iter()
             .rev()
             .find(|record| record.id < *id && is_switch(&record.request) && record.steps > 0)?;
-        let entries = self.store.journal(&earlier.id);
-        let was = |record: &Record| matches!(record, Record::Superseded { .. });
-        let superseded = entries.iter().any(|entry| was(&entry.record));
-        superseded.then(|| self.before(&earlier.id))?
+        self.was_superseded(&earlier.id)
+            .then(|| self.before(&earlier.id))?
     }
 
     fn before(&self, id: &OperationId) -> Option<Before> {
@@ -105,6 +133,15 @@ impl Shared {
             }
         }
         Ok(())
+    }
+}
+
+/// The store that a request names to copy from.
+fn store_of(request: &OperationRequest) -> Option<String> {
+    match request {
+        OperationRequest::Switch(switch) => switch.from.clone(),
+        OperationRequest::Rollback(rollback) => rollback.from.clone(),
+        _ => None,
     }
 }
 

@@ -146,8 +146,19 @@ impl Run<'_> {
         self.journal_in(Change::default(), records)
     }
 
-    /// Writes records, the operation, and whatever else is in `change`, as one durable batch.
-    pub(super) fn journal_in(&mut self, mut change: Change, records: Vec<Record>) -> Result<()> {
+    /// Writes records, the operation, and whatever else is in `change`, as one durable batch; with
+    /// it goes what was left for later.
+    pub(super) fn journal_in(&mut self, change: Change, records: Vec<Record>) -> Result<()> {
+        self.journal_later(change, records)?;
+        self.shared
+            .store
+            .commit(std::mem::take(&mut self.unwritten))?;
+        Ok(())
+    }
+
+    /// The same, but written with the next batch: where nothing on the machine is changed before.
+    /// Whoever reads the database meanwhile sees none of it.
+    pub(super) fn journal_later(&mut self, mut change: Change, records: Vec<Record>) -> Result<()> {
         for record in records {
             let entry = Entry {
                 time: self.shared.host.clock.now(),
@@ -159,7 +170,7 @@ impl Run<'_> {
         }
         self.record.count(self.shared.host.clock.moment());
         change.operation(&self.record)?;
-        self.shared.store.commit(change)?;
+        self.unwritten.append(change);
         Ok(())
     }
 

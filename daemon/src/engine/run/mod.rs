@@ -71,6 +71,10 @@ pub struct Run<'a> {
     was_planning: bool,
     /// Whether it has waited its time, or was picked up while it waited, and shall try again.
     has_rested: bool,
+    /// How often what is being planned or undone had to wait for something that may come.
+    rests: u32,
+    /// That a step was done, to be written down with the beginning of the next one.
+    unwritten: Change,
 }
 
 impl<'a> Run<'a> {
@@ -98,6 +102,8 @@ impl<'a> Run<'a> {
             live,
             plan: None,
             has_rested: true,
+            rests: 0,
+            unwritten: Change::default(),
         };
         run.plan = run.stored_plan()?;
         run.forgive_pause()?;
@@ -160,7 +166,7 @@ impl<'a> Run<'a> {
     /// Leaves the operation to the next start. What it has used up of a deadline is written down,
     /// because that may be after a reboot.
     fn pause(&mut self) -> Result<Outcome> {
-        if self.record.options.deadline.is_some() {
+        if self.record.options.deadline.is_some() || !self.unwritten.is_empty() {
             self.journal(Vec::new())?;
         }
         Ok(Outcome::Paused)

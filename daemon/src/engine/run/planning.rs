@@ -1,6 +1,10 @@
 //! From the request to the stored plan.
 
+use nixctl_proto::plan::Plan;
+use nixctl_proto::{Code, Failure};
+
 use super::super::Question;
+use super::super::handle::moved;
 use super::super::record::Record;
 use super::super::store::Change;
 use super::super::transition::Event;
@@ -40,8 +44,15 @@ impl Run<'_> {
         }
         let planned = match planned {
             Ok(planned) => planned,
+            Err(failure) if self.may_plan_again(&failure) => {
+                self.rest(&failure.message);
+                return Ok(false);
+            }
             Err(failure) => return self.fail(None, failure, Event::Refused).map(|()| false),
         };
+        if let Some(failure) = self.moved_since(&planned.view) {
+            return self.fail(None, failure, Event::Refused).map(|()| false);
+        }
         self.record.notes.extend(planned.view.notes.iter().cloned());
         if let Some(failure) = planned.view.refusal() {
             return self
@@ -76,6 +87,23 @@ impl Run<'_> {
             }],
         )?;
         Ok(false)
+    }
+
+    /// That the machine has moved on while a switch was queued. One that takes the place of another
+    /// goes on from wherever that one stands.
+    fn moved_since(&self, plan: &Plan) -> Option<Failure> {
+        let expected = self.record.options.expected_current.as_ref()?;
+        let from = &plan.switch.as_ref()?.from;
+        let succeeds = self.shared.superseded_before(&self.record.id).is_some();
+        (expected != from && !succeeds).then(|| moved("generation", expected, from))
+    }
+
+    /// Whether what speaks against a plan is worth waiting for. The switch whose place this one takes
+    /// has ended in the middle: the machine must not be left there because a cache is away for a while.
+    fn may_plan_again(&self, failure: &Failure) -> bool {
+        failure.code == Code::CacheSilent
+            && !self.record.options.dry_run
+            && self.shared.superseded_before(&self.record.id).is_some()
     }
 
     /// Notes one more attempt, unless the daemon has died in too many. Says whether to plan.

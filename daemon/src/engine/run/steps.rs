@@ -97,15 +97,26 @@ impl Run<'_> {
         let mut change = Change::default();
         self.own(&mut change, index, Ownership::of_done(&step, undo, &undone))?;
         self.keep(&undone.into_kept());
-        self.remember_proven(&mut change, index)?;
+        self.remember_default(&mut change, index)?;
         let records = vec![Record::Done { step: index }];
         match self.record.state {
             State::Soaking => self.enter_in(change, Event::Proven, records)?,
+            _ if self.goes_on_at_once(index) => self.journal_later(change, records)?,
             _ => self.journal_in(change, records)?,
         }
         self.show_progress(index, 1.0);
         self.show_convergence();
         Ok(())
+    }
+
+    /// Whether the next thing after a step is to begin another, which is written down before it
+    /// changes anything: one flush then lies between the two. Steps of a switch wait, are confirmed
+    /// and look up in the database what was done: each of them is written down at once.
+    fn goes_on_at_once(&self, index: u32) -> bool {
+        let plain = |step: &Step| !matches!(step, Step::Switch(_));
+        let at = index as usize;
+        let both = self.steps.get(at).zip(self.steps.get(at + 1));
+        both.is_some_and(|(done, next)| plain(&done.step) && plain(&next.step))
     }
 
     fn apply_step(
@@ -228,6 +239,10 @@ impl Run<'_> {
         let mut result = attempt();
         for pause in pauses {
             match &result {
+                // It has its own time to come, and that is not soon.
+                Err(failed) if self.record.state == State::Reverting && failed.waits.is_some() => {
+                    break;
+                }
                 Err(failed) if !failed.stopped => tracing::warn!(
                     OPERATION_ID = %self.record.id, STEP = index + 1,
                     "{}; trying again", failed.failure.message
@@ -273,7 +288,16 @@ impl Run<'_> {
                 self.keep(&kept);
                 let kept = (!kept.is_empty()).then(|| kept.join("; "));
                 self.journal_in(change, vec![Record::Undone { step: index, kept }])?;
+                self.rests = 0;
+                self.live.send_modify(|view| view.waiting_for = None);
                 self.show_progress(index, 0.0);
+                Ok(false)
+            }
+            Err(StepFailure {
+                waits: Some(reason),
+                ..
+            }) => {
+                self.rest(&reason);
                 Ok(false)
             }
             Err(failed) if failed.stopped && self.cancel.requested() == Some(Stop::Shutdown) => {

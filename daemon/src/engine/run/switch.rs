@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use nixctl_proto::plan::Plan;
+use nixctl_proto::request::OperationRequest;
 use nixctl_proto::{Code, Failure, OperationId};
 
 use super::super::handle::{lock, superseded};
@@ -17,9 +18,11 @@ use super::super::transition::Event;
 use super::{Result, Run, State};
 use crate::host::cancel::Stop;
 use crate::resource::Undo;
+use crate::switch::boot::{BootRecord, on_default};
 use crate::switch::compose;
 use crate::switch::converge::Convergence;
 use crate::switch::identity;
+use crate::switch::running::BOOTED_SYSTEM;
 use crate::switch::step::{SwitchUndo, Toplevel};
 
 /// Restarts of the machine in the same step after which it is given up: it may be what the step does.
@@ -191,8 +194,8 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Notes that what became the default has proven itself.
-    pub(super) fn remember_proven(&self, change: &mut Change, index: u32) -> Result<()> {
+    /// Notes of what became the default whether it has proven itself, and that it awaits a boot.
+    pub(super) fn remember_default(&self, change: &mut Change, index: u32) -> Result<()> {
         let Some(step) = switching::default_of(&self.steps, index) else {
             return Ok(());
         };
@@ -204,10 +207,37 @@ impl Run<'_> {
                 path.map(|path| path.to_string_lossy().into_owned())
             }
         };
-        match path {
-            Some(path) => Ok(change.proven(&path, &self.record.id)?),
-            None => Ok(()),
+        let Some(path) = path else {
+            return Ok(());
+        };
+        let proved = switching::is_proved(&self.steps, index);
+        if proved {
+            change.proven(&path, &self.record.id)?;
         }
+        self.await_boot(change, &path, proved)
+    }
+
+    /// Notes that a generation awaits its first boot as the default, unless it was booted well before.
+    /// One that the daemon went back to awaits nothing: it is not left again.
+    fn await_boot(&self, change: &mut Change, path: &str, proved: bool) -> Result<()> {
+        if matches!(&self.record.request, OperationRequest::Rollback(it) if it.after_boot.is_some())
+        {
+            return Ok(());
+        }
+        let store = &self.shared.store;
+        let known = store.boot(path)?;
+        let booted = self.shared.host.fs.read_link(Path::new(BOOTED_SYSTEM));
+        let is_booted = booted.is_ok_and(|it| it.as_deref() == Some(Path::new(path)));
+        let before = store.before(&self.record.id)?;
+        let before = before.filter(|it| it.generation > 0 && it.path != path);
+        let new = || {
+            let before = before.map(|it| (it.generation, it.path));
+            BootRecord::awaiting(self.shared.vital(path), before)
+        };
+        if let Some(record) = on_default(known.as_ref(), proved && is_booted, new) {
+            change.boot(path, &record)?;
+        }
+        Ok(())
     }
 
     /// Shows how far the target is reached.

@@ -92,6 +92,17 @@ impl Run<'_> {
         }
     }
 
+    /// Waits before what cannot be done yet is tried again where an operation has no state of its own
+    /// for that: a step that is undone needs what a cache has, or room for it; so may a plan. Whoever
+    /// asks to go on, or the end of the daemon, ends the pause.
+    pub(super) fn rest(&mut self, reason: &str) {
+        self.rests += 1;
+        tracing::warn!(OPERATION_ID = %self.record.id, "{} waits: {reason}", self.record.state);
+        self.live
+            .send_modify(|view| view.waiting_for = Some(reason.to_owned()));
+        self.shared.sleep(backoff::pause(self.rests, chance()));
+    }
+
     /// Leaves for undoing when somebody cancelled or the deadline has passed. Says whether it did.
     pub(super) fn is_asked_to_stop(&mut self) -> Result<bool> {
         let cancelled = self.cancel.requested() == Some(Stop::Cancelled);

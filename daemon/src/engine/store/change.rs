@@ -7,6 +7,7 @@ use super::super::record::{Before, Earlier, Entry, Judgement, OperationRecord, O
 use super::super::step::PlannedStep;
 use super::StoreError;
 use super::codec::encode;
+use crate::switch::boot::BootRecord;
 
 /// Key of the number of the schema.
 pub(super) const SCHEMA_KEY: &[u8] = b"m/schema";
@@ -15,13 +16,27 @@ pub(super) const JUDGEMENT_KEY: &[u8] = b"m/health";
 /// Beginning of the keys of generations that have proven themselves.
 pub(super) const PROVEN: &str = "g/";
 
+/// Beginning of the keys of what is known of boots into generations.
+pub(super) const BOOT: &str = "a/";
+
 /// Changes that become durable together.
 #[derive(Debug, Default)]
 pub struct Change {
-    pub(super) batch: sled::Batch,
+    /// Keys with their new values; `None` removes. Of two for one key the later counts.
+    writes: Vec<(Vec<u8>, Option<Vec<u8>>)>,
 }
 
 impl Change {
+    /// Whether it changes nothing.
+    pub fn is_empty(&self) -> bool {
+        self.writes.is_empty()
+    }
+
+    /// Adds what comes after it.
+    pub fn append(&mut self, later: Change) {
+        self.writes.extend(later.writes);
+    }
+
     /// Stores an operation.
     pub fn operation(&mut self, record: &OperationRecord) -> Result<(), StoreError> {
         self.put(operation_key(&record.id), record)
@@ -54,7 +69,7 @@ impl Change {
 
     /// Owns a resource no more.
     pub fn disown(&mut self, resource: &crate::resource::Resource) {
-        self.batch.remove(owned_key(&resource.describe().id));
+        self.remove(owned_key(&resource.describe().id));
     }
 
     /// Remembers which operation a user's request id became.
@@ -74,7 +89,7 @@ impl Change {
 
     /// Forgets what was owned before a step: it is owned again.
     pub fn drop_earlier(&mut self, id: &OperationId, step: u32) {
-        self.batch.remove(numbered("e/", id, step));
+        self.remove(numbered("e/", id, step));
     }
 
     /// Remembers that the daemon was asked to go down while an operation was at work.
@@ -84,7 +99,7 @@ impl Change {
 
     /// Forgets that again.
     pub fn drop_paused(&mut self, id: &OperationId) {
-        self.batch.remove(paused_key(id));
+        self.remove(paused_key(id));
     }
 
     /// Remembers that somebody confirmed what an operation did.
@@ -105,13 +120,23 @@ impl Change {
     /// Forgets the confirmation, the plan and what was before.
     pub fn drop_switch(&mut self, id: &OperationId) {
         for key in [confirmed_key(id), plan_key(id), before_key(id)] {
-            self.batch.remove(key);
+            self.remove(key);
         }
     }
 
     /// Remembers that a generation has proven itself.
     pub fn proven(&mut self, path: &str, by: &OperationId) -> Result<(), StoreError> {
         self.put(format!("{PROVEN}{path}").into_bytes(), by)
+    }
+
+    /// Remembers how a generation stands with boots.
+    pub fn boot(&mut self, path: &str, record: &BootRecord) -> Result<(), StoreError> {
+        self.put(boot_key(path), record)
+    }
+
+    /// Forgets that.
+    pub fn drop_boot(&mut self, path: &str) {
+        self.remove(boot_key(path));
     }
 
     /// Remembers how the machine was judged.
@@ -121,8 +146,27 @@ impl Change {
 
     fn put<T: Serialize>(&mut self, key: Vec<u8>, value: &T) -> Result<(), StoreError> {
         let bytes = encode(&key, value)?;
-        self.batch.insert(key, bytes);
+        self.insert(key, bytes);
         Ok(())
+    }
+
+    pub(super) fn insert(&mut self, key: Vec<u8>, value: Vec<u8>) {
+        self.writes.push((key, Some(value)));
+    }
+
+    pub(super) fn remove(&mut self, key: Vec<u8>) {
+        self.writes.push((key, None));
+    }
+
+    pub(super) fn into_batch(self) -> sled::Batch {
+        let mut batch = sled::Batch::default();
+        for (key, value) in self.writes {
+            match value {
+                Some(value) => batch.insert(key, value),
+                None => batch.remove(key),
+            }
+        }
+        batch
     }
 }
 
@@ -149,6 +193,10 @@ pub(super) fn confirmed_key(id: &OperationId) -> Vec<u8> {
 
 pub(super) fn plan_key(id: &OperationId) -> Vec<u8> {
     format!("p/{id}").into_bytes()
+}
+
+pub(super) fn boot_key(path: &str) -> Vec<u8> {
+    format!("{BOOT}{path}").into_bytes()
 }
 
 pub(super) fn before_key(id: &OperationId) -> Vec<u8> {

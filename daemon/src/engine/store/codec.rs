@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 use super::StoreError;
 
 /// Version byte of every value.
-const VALUE_VERSION: u8 = 3;
+const VALUE_VERSION: u8 = 4;
 
 pub(super) fn shown(key: &[u8]) -> String {
     String::from_utf8_lossy(key).into_owned()

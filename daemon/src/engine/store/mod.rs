@@ -8,7 +8,7 @@
 //! Keys: `m/schema`; `m/health` the last judgement; `o/ID` operations; `s/ID/STEP` planned steps;
 //! `j/ID/SEQUENCE` journal; `e/ID/STEP` what was owned before a step; `d/ID` asked to go down while
 //! at work; `w/RESOURCE` what is owned; `r/UID/REQUEST` operation of a user's request id; of switches
-//! `c/ID` confirmed, `p/ID` plan, `b/ID` what was before, `g/PATH` generations that have proven themselves.
+//! `c/ID` confirmed, `p/ID` plan, `b/ID` what was before, `g/PATH` generations that have proven themselves, `a/PATH` how each stands with boots.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -39,7 +39,7 @@ pub use error::StoreError;
 use files::*;
 
 /// Version of the keys and values; a newer one is refused, an older one migrated.
-pub const SCHEMA: u32 = 3;
+pub const SCHEMA: u32 = 4;
 /// Memory that sled may use for its cache, in bytes.
 const CACHE_BYTES: u64 = 1 << 20;
 
@@ -137,7 +137,7 @@ impl Store {
             path: self.folder.join("db"),
             source,
         };
-        self.db.apply_batch(change.batch).map_err(fail)?;
+        self.db.apply_batch(change.into_batch()).map_err(fail)?;
         self.sync_blobs()?;
         self.db.flush().map_err(fail)?;
         self.file.sync_data().map_err(|source| StoreError::File {
@@ -229,7 +229,7 @@ impl Store {
     /// When the disk refuses.
     pub fn forget(&self, record: &OperationRecord) -> Result<(), StoreError> {
         let mut change = Change::default();
-        change.batch.remove(operation_key(&record.id));
+        change.remove(operation_key(&record.id));
         change.drop_paused(&record.id);
         change.drop_switch(&record.id);
         for prefix in ["s/", "j/", "e/"] {
@@ -239,11 +239,11 @@ impl Store {
                 .keys()
                 .flatten()
             {
-                change.batch.remove(key);
+                change.remove(key.to_vec());
             }
         }
         if let Some(text) = &record.options.request_id {
-            change.batch.remove(request_key(record.requested_by, text));
+            change.remove(request_key(record.requested_by, text));
         }
         self.commit(change)
     }
@@ -332,7 +332,7 @@ impl Store {
             let mut all = Vec::new();
             for item in self.db.iter() {
                 let (key, value) = item.map_err(fail)?;
-                change.batch.remove(key.clone());
+                change.remove(key.to_vec());
                 if key.as_ref() != SCHEMA_KEY {
                     let payload = open_value(&key, &value, version)?;
                     all.push((key.to_vec(), payload.to_vec()));
@@ -343,12 +343,10 @@ impl Store {
                 key: shown(&key),
                 why,
             })? {
-                change.batch.insert(key, seal(payload));
+                change.insert(key, seal(payload));
             }
         }
-        change
-            .batch
-            .insert(SCHEMA_KEY, SCHEMA.to_be_bytes().to_vec());
+        change.insert(SCHEMA_KEY.to_vec(), SCHEMA.to_be_bytes().to_vec());
         self.commit(change)
     }
 

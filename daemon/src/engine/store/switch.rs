@@ -1,13 +1,15 @@
 //! What the database holds about switches besides their journals: confirmations, plans, what was
-//! found before, and which generations have proven themselves.
+//! found before, which generations have proven themselves, and how they stand with boots.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use nixctl_proto::OperationId;
 
 use super::super::record::Before;
-use super::change::{PROVEN, before_key, confirmed_key, plan_key};
+use super::change::{BOOT, PROVEN, before_key, boot_key, confirmed_key, plan_key};
+use super::codec::decode;
 use super::{Store, StoreError};
+use crate::switch::boot::BootRecord;
 
 impl Store {
     /// Whether somebody confirmed what an operation did.
@@ -42,5 +44,30 @@ impl Store {
             text.strip_prefix(PROVEN).map(str::to_owned)
         })
         .collect()
+    }
+
+    /// How a generation stands with boots.
+    ///
+    /// # Errors
+    /// When the value is damaged.
+    pub fn boot(&self, path: &str) -> Result<Option<BootRecord>, StoreError> {
+        self.get(&boot_key(path))
+    }
+
+    /// How all generations stand with boots, by store path. Damaged ones are left out and logged.
+    pub fn boots(&self) -> BTreeMap<String, BootRecord> {
+        let mut all = BTreeMap::new();
+        for item in self.db.scan_prefix(BOOT).flatten() {
+            let (key, bytes) = item;
+            let text = std::str::from_utf8(&key).ok();
+            let Some(path) = text.and_then(|text| text.strip_prefix(BOOT)) else {
+                continue;
+            };
+            match decode(&key, &bytes) {
+                Ok(record) => drop(all.insert(path.to_owned(), record)),
+                Err(error) => tracing::error!("{error}"),
+            }
+        }
+        all
     }
 }

@@ -99,3 +99,46 @@ fn shutting_down_pauses_and_the_next_start_goes_on() {
     assert_eq!(end_of(&engine, &id).state, State::Succeeded);
     stop(engine);
 }
+
+/// Does its work, but not before the daemon goes down.
+struct Late;
+
+impl Worker for Late {
+    fn run(&self, _: &Task, _: &dyn Progress, cancel: &Cancel) -> Result<(), PayloadError> {
+        while cancel.requested() != Some(Stop::Shutdown) {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        Ok(())
+    }
+}
+
+/// That it was done is otherwise written down with the beginning of the step after it.
+#[test]
+fn a_step_done_as_the_daemon_goes_down_is_written_down() {
+    let fixture = Fixture::new();
+    let two = |question: &Question<'_>| {
+        let steps = vec![fetch_of(1), file("/etc/a")];
+        Ok(planned(question.request.kind(), steps))
+    };
+    let engine = Engine::start(EngineParts {
+        host: fixture.host(),
+        state_dir: fixture.state.path().join("state"),
+        settings: Settings::default(),
+        planner: Box::new(Plans(two)),
+        worker: Box::new(Late),
+        switch: Box::new(crate::switch::carry::Machine),
+        patience: Duration::from_millis(200),
+    })
+    .unwrap();
+    let id = engine
+        .submit(install(), RequestOptions::default(), 0)
+        .unwrap();
+    while engine.show(&id).unwrap().step == 0 {
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    stop(engine);
+    assert!(fixture.tree().is_empty());
+    let journal = reopen(&fixture).journal(&id);
+    let last = journal.last().map(|entry| &entry.record);
+    assert!(matches!(last, Some(Record::Done { step: 0 })), "{last:?}");
+}

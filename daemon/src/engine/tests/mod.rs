@@ -1,6 +1,7 @@
 //! The engine over a real database and a real folder, with planners made for the case.
 
 mod attempts;
+mod boot;
 mod crash;
 mod deadline;
 mod life;

@@ -1,5 +1,7 @@
 //! Requests: their ids, the queue, and stops before anything was done.
 
+use nixctl_proto::request::SwitchRequest;
+
 use super::*;
 
 #[test]
@@ -33,6 +35,34 @@ fn a_machine_that_moved_on_is_refused() {
         engine.submit(install(), options, 0).unwrap_err().code,
         Code::Moved
     );
+    stop(engine);
+}
+
+#[test]
+fn a_switch_expects_the_generation_that_its_plan_was_made_from() {
+    let fixture = Fixture::new();
+    let engine = fixture.engine(Files(NAMES.to_vec()));
+    let root = fixture.root.path();
+    std::fs::create_dir_all(root.join("run")).unwrap();
+    std::fs::create_dir_all(root.join("nix/store/a")).unwrap();
+    std::os::unix::fs::symlink("/nix/store/a", root.join("run/current-system")).unwrap();
+    let switch = |expected: &str| {
+        let request = OperationRequest::Switch(SwitchRequest::default());
+        let options = RequestOptions {
+            expected_current: Some(expected.to_owned()),
+            ..Default::default()
+        };
+        engine.submit(request, options, 0)
+    };
+    for expected in ["", "2.26.3", "/nix/store/b"] {
+        assert_eq!(
+            switch(expected).unwrap_err().code,
+            Code::Moved,
+            "{expected}"
+        );
+    }
+    let id = switch("/nix/store/a").unwrap();
+    end_of(&engine, &id);
     stop(engine);
 }
 

@@ -1,5 +1,7 @@
 //! The database: damage, refusals, earlier schemas.
 
+use nixctl_proto::request::RollbackRequest;
+
 use super::*;
 
 #[test]
@@ -100,6 +102,41 @@ fn schema_2_is_migrated() {
             journal[0].record,
             Record::Started { attempt: 3, .. }
         ));
+    }
+}
+
+/// An operation of schema 3, and the id that it was asked for with.
+const OPERATION_V3: &[u8] = include_bytes!("../fixtures/operation-v3.bin");
+
+#[test]
+fn schema_3_is_migrated() {
+    let fixture = Fixture::new();
+    let state = fixture.state.path().join("state");
+    std::fs::create_dir(&state).unwrap();
+    let id = OperationId::from_parts(1_700_000_000_000, 9);
+    let db = sled::open(state.join("db")).unwrap();
+    db.insert("m/schema", &3u32.to_be_bytes()).unwrap();
+    db.insert(format!("o/{id}"), OPERATION_V3).unwrap();
+    // Ids of requests are by user already.
+    let mut version_3 = REQUEST_ID_V2.to_vec();
+    let end = version_3.len() - 4;
+    version_3[0] = 3;
+    let crc = crc32fast::hash(&version_3[..end]);
+    version_3.truncate(end);
+    version_3.extend(crc.to_be_bytes());
+    db.insert("r/0/again", version_3).unwrap();
+    db.flush().unwrap();
+    drop(db);
+    for _ in 0..2 {
+        let store = Store::open(&state).unwrap();
+        let record = store.operation(&id).unwrap().unwrap();
+        let expected = RollbackRequest {
+            to: Some(42),
+            ..RollbackRequest::default()
+        };
+        assert_eq!(record.request, OperationRequest::Rollback(expected));
+        assert_eq!((record.steps, record.spent), (1, 7));
+        assert!(store.by_request_id(0, "again").unwrap().is_some());
     }
 }
 

@@ -21,6 +21,8 @@ pub(super) struct Switching {
     details: Vec<(String, UnitDetails)>,
     /// What transient units do; without one they end well and change nothing.
     program: Option<Arc<Program>>,
+    /// How the machine as a whole is; `running` when nothing is said.
+    system: Option<String>,
     /// How many starts there were.
     starts: u32,
     /// How many changes there are to be before the daemon is killed.
@@ -43,6 +45,11 @@ impl FakeServices {
         if broken {
             units.push(unit.to_owned());
         }
+    }
+
+    /// Says how the machine as a whole is.
+    pub fn set_system(&self, state: &str) {
+        lock(&self.switching).system = Some(state.to_owned());
     }
 
     /// Says what a transient unit does to the machine of the test, and with which code it ends.
@@ -165,6 +172,16 @@ impl Control for FakeServices {
 
     fn reexecute(&self) -> Result<(), ServiceError> {
         self.note("reexecute", "")
+    }
+
+    fn system_state(&self) -> Result<String, ServiceError> {
+        self.running_only("read", "the state of the system")?;
+        let state = lock(&self.switching).system.clone();
+        Ok(state.unwrap_or_else(|| "running".to_owned()))
+    }
+
+    fn restart_machine(&self) -> Result<(), ServiceError> {
+        self.note("restart", "the machine")
     }
 
     fn reset_all_failed(&self) -> Result<(), ServiceError> {

@@ -55,6 +55,8 @@ pub struct Meta {
     pub size: u64,
     /// Number of the file system's device.
     pub device: u64,
+    /// When it was changed, in milliseconds since 1970; 0 before that.
+    pub modified: u64,
 }
 
 impl Meta {
@@ -74,6 +76,10 @@ impl Meta {
             gid: stat.st_gid,
             size: u64::try_from(stat.st_size).unwrap_or(0),
             device: stat.st_dev as u64,
+            modified: u64::try_from(
+                stat.st_mtime as i64 * 1000 + stat.st_mtime_nsec as i64 / 1_000_000,
+            )
+            .unwrap_or(0),
         }
     }
 }

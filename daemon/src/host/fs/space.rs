@@ -16,6 +16,10 @@ use super::{Fs, FsError, failing, is_absent, open};
 pub struct Space {
     /// Bytes free, without what the file system holds back for root.
     pub free_bytes: u64,
+    /// Bytes in use.
+    pub used_bytes: u64,
+    /// Inodes in use; 0 where they are not counted.
+    pub used_inodes: u64,
     /// Inodes free; `u64::MAX` where the file system does not count them (btrfs).
     pub free_inodes: u64,
     /// Whether it is mounted read-only.
@@ -36,6 +40,10 @@ impl Space {
         let fragment: u64 = stat.fragment_size().into();
         Ok(Space {
             free_bytes: u64::from(stat.blocks_available()).saturating_mul(fragment),
+            used_bytes: u64::from(stat.blocks())
+                .saturating_sub(stat.blocks_free().into())
+                .saturating_mul(fragment),
+            used_inodes: u64::from(stat.files()).saturating_sub(stat.files_free().into()),
             free_inodes: match stat.files() {
                 0 => u64::MAX,
                 _ => stat.files_available().into(),

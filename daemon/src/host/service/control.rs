@@ -129,6 +129,18 @@ pub trait Control: Send + Sync + Debug {
     /// When it does not come back in time.
     fn reexecute(&self) -> Result<(), ServiceError>;
 
+    /// How the machine as a whole is: `starting`, `running`, `degraded`, `stopping` and so on.
+    ///
+    /// # Errors
+    /// When it cannot be reached.
+    fn system_state(&self) -> Result<String, ServiceError>;
+
+    /// Restarts the machine in order: everything is stopped first. Returns when that has begun.
+    ///
+    /// # Errors
+    /// When it is refused.
+    fn restart_machine(&self) -> Result<(), ServiceError>;
+
     /// Forgets all failures.
     ///
     /// # Errors

@@ -201,6 +201,11 @@ impl Manager {
     }
 
     #[zbus(property)]
+    async fn boot_failure(&self) -> fdo::Result<String> {
+        Ok(self.status().await?.boot_failure)
+    }
+
+    #[zbus(property)]
     async fn active_operation(&self) -> fdo::Result<OwnedObjectPath> {
         Ok(active_path(&self.status().await?))
     }
@@ -222,6 +227,7 @@ pub fn properties(status: &Status) -> Vec<(&'static str, Value<'static>)> {
         ("CurrentGeneration", Value::from(status.current_generation)),
         ("TargetGeneration", Value::from(status.target_generation)),
         ("RebootNeeded", Value::from(status.reboot_needed)),
+        ("BootFailure", Value::from(status.boot_failure.clone())),
         (
             "ActiveOperation",
             Value::from(active_path(status).into_inner()),

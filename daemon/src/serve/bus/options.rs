@@ -54,6 +54,7 @@ pub fn switch(
         strategy,
         budget: number(&mut options, "budget")?,
         drop_old: flag(&mut options, "drop-old")?,
+        allow_downtime: flag(&mut options, "allow-downtime")?,
         soak: number(&mut options, "soak")?,
         confirm_within: number(&mut options, "confirm-within")?,
     };
@@ -63,11 +64,14 @@ pub fn switch(
 /// The request and options of `Rollback`; 0 stands for no number.
 pub fn rollback(
     generation: u64,
-    options: Options,
+    mut options: Options,
 ) -> Result<(OperationRequest, RequestOptions), Failure> {
-    let to = (generation != 0).then_some(generation);
-    let request = OperationRequest::Rollback(RollbackRequest { to });
-    Ok((request, common(options)?))
+    let request = RollbackRequest {
+        to: (generation != 0).then_some(generation),
+        from: text(&mut options, "from")?,
+        after_boot: None,
+    };
+    Ok((OperationRequest::Rollback(request), common(options)?))
 }
 
 /// The request that `Plan` is about. The argument is what is most often said: for an install its
@@ -253,6 +257,7 @@ mod tests {
             ("strategy", "stepwise".into()),
             ("budget", 5u64.into()),
             ("drop-old", true.into()),
+            ("allow-downtime", true.into()),
             ("soak", 6u64.into()),
             ("confirm-within", 7u64.into()),
             ("dry-run", true.into()),
@@ -264,6 +269,7 @@ mod tests {
             strategy: Strategy::Stepwise,
             budget: Some(5),
             drop_old: true,
+            allow_downtime: true,
             soak: Some(6),
             confirm_within: Some(7),
         };
@@ -280,8 +286,14 @@ mod tests {
             assert!(failure.message.contains(name), "{}", failure.message);
         }
         for (number, to) in [(0, None), (7, Some(7))] {
-            let (request, _) = rollback(number, Options::new()).unwrap();
-            assert_eq!(request, OperationRequest::Rollback(RollbackRequest { to }));
+            let from = options(&[("from", "/srv/cache".into())]);
+            let (request, _) = rollback(number, from).unwrap();
+            let expected = RollbackRequest {
+                to,
+                from: Some("/srv/cache".to_owned()),
+                after_boot: None,
+            };
+            assert_eq!(request, OperationRequest::Rollback(expected));
         }
         assert!(rollback(0, options(&[("soak", 1u64.into())])).is_err());
     }

@@ -29,6 +29,9 @@ pub fn generation(generation: Generation) -> Row {
         ("default", Value::from(generation.default)),
         ("booted", Value::from(generation.booted)),
         ("proven", Value::from(generation.proven)),
+        ("proven-by-boot", Value::from(generation.proven_by_boot)),
+        ("awaits-boot", Value::from(generation.awaits_boot)),
+        ("boot-failure", Value::from(generation.boot_failure)),
         ("hybrid", Value::from(generation.hybrid)),
         ("label", Value::from(generation.label)),
     ])

@@ -52,7 +52,16 @@ pub fn switch(request: SwitchRequest) -> Result<SwitchRequest, Failure> {
 pub fn rollback(request: RollbackRequest) -> Result<RollbackRequest, Failure> {
     let to = request.to.filter(|number| *number != 0);
     between("generation", to, 1, MAX_GENERATION, "")?;
-    Ok(RollbackRequest { to })
+    let from = request.from.as_deref().map(store).transpose()?;
+    if request.after_boot.is_some() {
+        let why = "only the daemon itself goes back after a boot";
+        return Err(invalid("after-boot", "yes", why));
+    }
+    Ok(RollbackRequest {
+        to,
+        from,
+        after_boot: None,
+    })
 }
 
 /// The store path of a toplevel, without slashes too many.
@@ -189,6 +198,7 @@ fn between(
 #[cfg(test)]
 mod tests {
     use nixctl_proto::Code;
+    use nixctl_proto::request::AfterBoot;
     use proptest::prelude::*;
 
     use super::*;
@@ -349,9 +359,31 @@ mod tests {
             assert!(failure.message.contains(name), "{}", failure.message);
         }
         for (to, canonical) in [(None, None), (Some(0), None), (Some(42), Some(42))] {
-            assert_eq!(rollback(RollbackRequest { to }).unwrap().to, canonical);
+            let asked = RollbackRequest {
+                to,
+                from: Some("HTTPS://A.example/".to_owned()),
+                after_boot: None,
+            };
+            let asked = rollback(asked).unwrap();
+            assert_eq!(asked.to, canonical);
+            assert_eq!(asked.from.as_deref(), Some("https://a.example"));
         }
-        assert!(rollback(RollbackRequest { to: Some(u64::MAX) }).is_err());
+        for wrong in [
+            RollbackRequest {
+                to: Some(u64::MAX),
+                ..RollbackRequest::default()
+            },
+            RollbackRequest {
+                from: Some("daemon".to_owned()),
+                ..RollbackRequest::default()
+            },
+            RollbackRequest {
+                after_boot: Some(AfterBoot::AtOnce),
+                ..RollbackRequest::default()
+            },
+        ] {
+            assert!(rollback(wrong.clone()).is_err(), "{wrong:?}");
+        }
     }
 
     proptest! {

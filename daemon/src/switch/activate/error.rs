@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::host::{FsError, ServiceError};
 use crate::resource::error::fs_code;
+use crate::switch::error::SwitchError;
 
 /// A unit that is not as it should be, or a phase that did not succeed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,6 +43,9 @@ pub enum ActivateError {
     /// The unit files of a generation.
     #[error(transparent)]
     Decide(#[from] DecideError),
+    /// The generation cannot be found.
+    #[error(transparent)]
+    Toplevel(#[from] SwitchError),
     /// Nothing can be started here.
     #[error("cannot activate {toplevel}: this machine has no running service manager")]
     NoManager {
@@ -99,6 +103,7 @@ impl ActivateError {
     pub fn failure(&self) -> Failure {
         let code = match self {
             ActivateError::Fs(error) => fs_code(&error.source),
+            ActivateError::Toplevel(error) => error.failure().code,
             ActivateError::Service(ServiceError::Deadline { .. }) => Code::Timeout,
             ActivateError::Service(ServiceError::Unreachable { .. }) => Code::NoServiceManager,
             ActivateError::Busy { .. } => Code::Busy,

@@ -20,7 +20,7 @@ use crate::host::service::{Control, Transient};
 use crate::resource::{Context, Description, Undone};
 use crate::switch::activate::error::{ActivateError, UnitFailure};
 use crate::switch::activate::program::Ended;
-use crate::switch::running::{CURRENT_SYSTEM, Running, name_of, toplevel_path};
+use crate::switch::running::{CURRENT_SYSTEM, Running};
 use crate::switch::step::{Activate, SwitchUndo};
 use crate::switch::units::facts::{Decided, decide_now, has_file};
 use crate::switch::units::lock::{self, Lock};
@@ -31,7 +31,7 @@ use crate::switch::units::{Executor, unit_of_script};
 /// The generation's own way of becoming the running system.
 const OWN_PROGRAM: &str = "bin/switch-to-configuration";
 
-/// Seconds for a job, besides what the unit itself asks for.
+/// Seconds for a job of a unit that does not say what it may take: systemd's own default.
 pub const UNIT_SECONDS: u64 = 90;
 
 /// What is written down before an activation: [`SwitchUndo::Activate::decisions`] as JSON.
@@ -70,12 +70,12 @@ impl Recorded {
 impl Activate {
     /// What it does, for people.
     pub fn describe(&self) -> Description {
-        let name = name_of(&self.to);
+        let name = self.to.name();
         Description {
             id: format!("activate:{name}"),
             summary: format!("make {name} the running system"),
             details: vec![
-                format!("from {}", name_of(&self.from)),
+                format!("from {}", self.from.name()),
                 format!("within {} s", self.seconds),
             ],
         }
@@ -87,12 +87,12 @@ impl Activate {
     /// When the machine or a generation cannot be read, and where nothing can be started.
     pub fn prepare(&self, context: &Context<'_>) -> Result<SwitchUndo, ActivateError> {
         let host = context.host;
-        let to = toplevel_path(&host.fs, &self.roots, &self.to)?;
+        let to = PathBuf::from(self.to.resolve(&host.fs, &self.roots)?);
         let control = control(host, &to)?;
         let running = Running::read(&host.fs)?;
         let before = match running.current {
             Some(path) => path,
-            None => text(&toplevel_path(&host.fs, &self.roots, &self.from)?),
+            None => self.from.resolve(&host.fs, &self.roots)?,
         };
         let decided = decide_now(&host.fs, control, &to, &BTreeSet::new())?;
         let recorded = Recorded::new(host.clock.now().to_string(), decided);
@@ -110,7 +110,7 @@ impl Activate {
     /// What failed, each unit by its name; or the daemon ends.
     pub fn apply(&self, context: &Context<'_>, undo: &SwitchUndo) -> Result<Undone, ActivateError> {
         let host = context.host;
-        let to = toplevel_path(&host.fs, &self.roots, &self.to)?;
+        let to = PathBuf::from(self.to.resolve(&host.fs, &self.roots)?);
         let control = control(host, &to)?;
         let (_, boot, mut recorded) = parse(undo)?;
         // Decisions of another boot are about units that are long gone.

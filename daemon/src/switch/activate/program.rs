@@ -11,9 +11,10 @@ use crate::resource::Context;
 use crate::switch::activate::error::ActivateError;
 use crate::switch::units::log::last_lines;
 
-/// Pauses between two looks at the unit grow from the first to the second.
+/// Pauses between two looks at the unit grow from the first to the second. Services that were
+/// stopped wait for its end, so both are short.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(5);
-const LONGEST_PAUSE: Duration = Duration::from_millis(200);
+const LONGEST_PAUSE: Duration = Duration::from_millis(30);
 
 /// systemd ends the program at its deadline; so much later it is not waited for any more.
 const GRACE: Duration = Duration::from_secs(30);
@@ -31,7 +32,7 @@ pub struct Ended {
     pub code: Option<i32>,
     /// `success`, `exit-code`, `signal`, `timeout`..., or `gone`.
     pub result: String,
-    /// The last lines it wrote.
+    /// The last lines it wrote; none when it succeeded.
     pub lines: Vec<String>,
 }
 
@@ -57,13 +58,11 @@ pub fn run(
     transient: &Transient,
 ) -> Result<Ended, ActivateError> {
     control.start_transient(transient)?;
-    let followed = follow(context, control, transient)?;
-    let lines = last_lines(context, &transient.unit);
-    let Some(details) = followed else {
+    let Some(details) = follow(context, control, transient)? else {
         return Ok(Ended {
             code: None,
             result: "timeout".to_owned(),
-            lines,
+            lines: last_lines(context, &transient.unit),
         });
     };
     let failed = details.active == "failed";
@@ -72,10 +71,16 @@ pub fn run(
         _ => "gone".to_owned(),
     };
     let has_code = result == "success" || result == "exit-code";
+    let code = has_code
+        .then_some(details.exit_status)
+        .filter(|&it| it != 0 || !failed);
+    // Only a failure is explained: reading the journal takes longer than most programs.
+    let lines = match code {
+        Some(0) => Vec::new(),
+        _ => last_lines(context, &transient.unit),
+    };
     Ok(Ended {
-        code: has_code
-            .then_some(details.exit_status)
-            .filter(|&it| it != 0 || !failed),
+        code,
         result,
         lines,
     })

@@ -1,18 +1,16 @@
-//! Activations of a machine in a folder, with units in memory.
+//! Activations of a machine in a folder, with units in memory: what is done.
+
+mod killed;
 
 use std::os::unix::fs::symlink;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
 
 use super::*;
-use crate::host::Clock;
-use crate::host::cancel::Stop;
-use crate::host::clock::Moment;
 use crate::resource::testing::Machine;
 use crate::switch::step::Toplevel;
 
-const OLD: &str = "/nix/store/old";
-const NEW: &str = "/nix/store/new";
+const OLD: &str = "/nix/store/0123456789abcdfghijklmnpqrsvwxyz-old";
+const NEW: &str = "/nix/store/0123456789abcdfghijklmnpqrsvwxyz-new";
 
 const SLEEP: &str = "[Service]\nExecStart=/bin/sleep 1\n";
 const OTHER: &str = "[Service]\nExecStart=/bin/sleep 2\n";
@@ -118,12 +116,13 @@ fn units_go_through_the_phases_in_their_order() {
     let calls = machine.services.calls();
     let ours = |call: &&String| !call.contains("nixctl-activation");
     let calls: Vec<&String> = calls.iter().filter(ours).collect();
+    let script = format!("run {NEW}/activate {NEW}");
     assert_eq!(
         calls,
         [
             "stop a.service",
             "stop gone.service",
-            "run /nix/store/new/activate /nix/store/new",
+            script.as_str(),
             "reset-failed",
             "reload",
             "start a.service",
@@ -207,197 +206,6 @@ fn an_activation_script_that_fails_leaves_nothing_stopped() {
     assert!(error.contains("activate: it ended with 3"), "{error}");
     assert!(is_active(&machine, "a.service"));
     step().undo(&machine.context(), &undo).unwrap_err();
-}
-
-#[test]
-fn whatever_fails_undoing_brings_everything_back() {
-    let whole = {
-        let machine = usual();
-        let undo = step().prepare(&machine.context()).unwrap();
-        step().apply(&machine.context(), &undo).unwrap();
-        machine.services.calls()
-    };
-    for (cut, call) in whole.iter().enumerate() {
-        let machine = usual();
-        let undo = step().prepare(&machine.context()).unwrap();
-        machine.services.fail_after(cut);
-        let _ = step().apply(&machine.context(), &undo);
-        step().undo(&machine.context(), &undo).unwrap();
-        assert_eq!(current(&machine), OLD, "cut at {call}");
-        for unit in ["a.service", "gone.service", "stays.service"] {
-            assert!(is_active(&machine, unit), "{unit} cut at {call}");
-        }
-    }
-}
-
-/// Two services that are restarted at once, one that is stopped and started, and one that is gone.
-fn busy() -> Machine {
-    let at_once = |text: &str| format!("{text}X-StopIfChanged=false\n");
-    let (sleep, other) = (at_once(SLEEP), at_once(OTHER));
-    machine(
-        &[
-            ("a.service", SLEEP),
-            ("b.service", &sleep),
-            ("c.service", &sleep),
-            ("gone.service", SLEEP),
-        ],
-        &[
-            ("a.service", OTHER),
-            ("b.service", &other),
-            ("c.service", &other),
-        ],
-    )
-}
-
-fn dies(work: impl FnOnce() -> Result<Undone, ActivateError>) -> bool {
-    std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).is_err()
-}
-
-#[test]
-fn a_daemon_that_is_killed_anywhere_goes_on_or_back() {
-    let whole = {
-        let machine = busy();
-        let undo = step().prepare(&machine.context()).unwrap();
-        step().apply(&machine.context(), &undo).unwrap();
-        machine.services.calls()
-    };
-    for (cut, call) in whole.iter().enumerate() {
-        for back in [false, true] {
-            let machine = busy();
-            machine
-                .services
-                .change_details("b.service", |it| it.invocation = "old".to_owned());
-            let undo = step().prepare(&machine.context()).unwrap();
-            machine.services.die_after(cut);
-            assert!(
-                dies(|| step().apply(&machine.context(), &undo)),
-                "at {call}"
-            );
-            if back {
-                step().undo(&machine.context(), &undo).unwrap();
-                assert_eq!(current(&machine), OLD, "killed at {call}");
-                assert!(is_active(&machine, "gone.service"), "killed at {call}");
-            } else {
-                step().apply(&machine.context(), &undo).unwrap();
-                assert_eq!(current(&machine), NEW, "killed at {call}");
-                assert!(!is_active(&machine, "gone.service"), "killed at {call}");
-                let scripts = machine.services.calls();
-                let runs = scripts.iter().filter(|it| it.starts_with("run ")).count();
-                assert_eq!(runs, 1, "killed at {call}: {scripts:?}");
-            }
-            for unit in ["a.service", "b.service"] {
-                assert!(is_active(&machine, unit), "{unit} killed at {call}");
-            }
-            let starts = started(&machine, "b.service");
-            assert!(
-                starts <= 1 + usize::from(back),
-                "b.service killed at {call}"
-            );
-        }
-    }
-}
-
-#[test]
-fn an_undoing_that_is_killed_anywhere_goes_on() {
-    for cut in 0.. {
-        let machine = busy();
-        let undo = step().prepare(&machine.context()).unwrap();
-        step().apply(&machine.context(), &undo).unwrap();
-        machine.services.die_after(cut);
-        let died = dies(|| step().undo(&machine.context(), &undo));
-        step().undo(&machine.context(), &undo).unwrap();
-        assert_eq!(current(&machine), OLD, "killed at {cut}");
-        for unit in ["a.service", "b.service", "gone.service"] {
-            assert!(is_active(&machine, unit), "{unit} killed at {cut}");
-        }
-        if !died {
-            assert!(cut > 5, "{cut}");
-            break;
-        }
-    }
-}
-
-#[test]
-fn a_shutdown_leaves_and_the_next_daemon_goes_on() {
-    let mut machine = usual();
-    let undo = step().prepare(&machine.context()).unwrap();
-    let (cancel, root) = (machine.cancel.clone(), machine.dir.path().to_owned());
-    let runs = Arc::new(Mutex::new(0));
-    let counted = runs.clone();
-    machine.services.on_transient(move |transient| {
-        run_toplevel(&root, &transient.command[1]);
-        *counted.lock().unwrap() += 1;
-        cancel.request(Stop::Shutdown);
-        0
-    });
-    let error = step().apply(&machine.context(), &undo).unwrap_err();
-    assert!(error.is_stopped(), "{error}");
-    assert!(
-        !is_active(&machine, "a.service"),
-        "it is still to be started"
-    );
-    machine.cancel = crate::host::Cancel::default();
-    machine.services.forget();
-    step().apply(&machine.context(), &undo).unwrap();
-    assert_eq!(*runs.lock().unwrap(), 1, "the script ran once");
-    assert_eq!(
-        machine.services.calls(),
-        ["reset-failed", "reload", "start a.service"]
-    );
-}
-
-/// The clock after a restart of the machine.
-#[derive(Debug)]
-struct AnotherBoot;
-
-impl Clock for AnotherBoot {
-    fn now(&self) -> u64 {
-        0
-    }
-
-    fn moment(&self) -> Moment {
-        Moment {
-            era: "another".to_owned(),
-            millis: 0,
-        }
-    }
-}
-
-#[test]
-fn another_boot_has_undone_it() {
-    let mut machine = usual();
-    let undo = step().prepare(&machine.context()).unwrap();
-    machine.host.clock = Arc::new(AnotherBoot);
-    machine.services.forget();
-    assert_eq!(
-        step().undo(&machine.context(), &undo).unwrap(),
-        Undone::Clean
-    );
-    assert_eq!(machine.services.calls(), [""; 0]);
-    // Forward it is decided anew: nothing of this boot's units is known from before.
-    machine.services.set("gone.service", "static", "inactive");
-    step().apply(&machine.context(), &undo).unwrap();
-    assert!(
-        !machine
-            .services
-            .calls()
-            .contains(&"stop gone.service".to_owned())
-    );
-    assert_eq!(current(&machine), NEW);
-}
-
-#[test]
-fn a_restart_into_what_is_undone_is_taken_back_all_the_same() {
-    let machine = usual();
-    let undo = step().prepare(&machine.context()).unwrap();
-    step().apply(&machine.context(), &undo).unwrap();
-    // It had become the default by then.
-    machine.put("/proc/sys/kernel/random/boot_id", "two\n");
-    assert_eq!(
-        step().undo(&machine.context(), &undo).unwrap(),
-        Undone::Clean
-    );
-    assert_eq!(current(&machine), OLD);
 }
 
 #[test]

@@ -25,6 +25,7 @@ use crate::payload::STATE_DIR;
 use crate::payload::entry::is_store_path;
 use crate::payload::files::private_dir;
 use crate::resource::{Context, Description, Undone};
+use crate::switch::booted;
 use crate::switch::compose::merge::{software, take};
 use crate::switch::compose::script::{Node, Recipe, Tree, expression};
 use crate::switch::compose::stage::Stage;
@@ -35,6 +36,9 @@ use crate::switch::profile::hybrid_link;
 use crate::switch::step::{Compose, SwitchUndo};
 use crate::switch::store::NixStore;
 use crate::switch::store::internal_json::NixLog;
+
+/// Beginning of the names of the store paths of hybrids.
+pub const HYBRID: &str = "nixctl-hybrid-";
 
 /// Marks a hybrid, a file in its toplevel.
 pub const MARKER: &str = "nixctl-hybrid";
@@ -64,6 +68,11 @@ impl Compose {
         details.extend(self.units.iter().map(|unit| format!("unit {unit}")));
         details.extend(self.etc.iter().map(|path| format!("/etc/{path}")));
         details.extend(self.packages.iter().map(|path| format!("package {path}")));
+        details.extend(
+            self.absent
+                .iter()
+                .map(|path| format!("without /etc/{path}")),
+        );
         Description {
             id: format!("compose:{}", self.number),
             summary: format!(
@@ -121,7 +130,9 @@ impl Compose {
         fs.remove_file(&recipe_file(&self.roots, self.number))?;
         remove_roots_folder(fs, &self.roots)?;
         if let Some(path) = path.and_then(|path| Some(path.to_str()?.to_owned())) {
-            NixStore::find(context, "undo composing")?.delete(&[path])?;
+            let paths = [path];
+            booted::leave(fs, &paths)?;
+            NixStore::find(context, "undo composing")?.delete(&paths)?;
         }
         Ok(Undone::Clean)
     }
@@ -154,7 +165,7 @@ impl Compose {
         })?;
         let target = self.target.rsplit('-').next().unwrap_or_default();
         Ok(Recipe {
-            name: format!("nixctl-hybrid-{}-{target}", self.number),
+            name: format!("{HYBRID}{}-{target}", self.number),
             shell,
             tools,
             inputs,
@@ -170,13 +181,16 @@ impl Compose {
             .iter()
             .map(|unit| format!("etc/systemd/system/{unit}"));
         let wanted: BTreeSet<String> = etc.chain(units).collect();
-        if let Some(bad) = wanted.iter().find(|path| !is_plain(path)) {
+        let absent = self.absent.iter().map(|path| format!("etc/{path}"));
+        let absent: BTreeSet<String> = absent.collect();
+        if let Some(bad) = wanted.union(&absent).find(|path| !is_plain(path)) {
             return Err(SwitchError::Internal(format!("`{bad}` is no path in /etc")));
         }
         let with_sw = !self.packages.is_empty();
         let new = stage.read(&self.target, &wanted, with_sw)?;
         let places = stage.places()?;
-        let old = places.read(base, &wanted, with_sw)?;
+        let opened = wanted.union(&absent).cloned().collect();
+        let old = places.read(base, &opened, with_sw)?;
         if let Some(path) = old.missing.into_iter().next() {
             let what = self.describe().summary;
             return Err(SwitchError::Incomplete { what, path });
@@ -184,6 +198,9 @@ impl Compose {
         let mut tree = old.tree;
         for name in &wanted {
             take(&mut tree, &new.tree, name);
+        }
+        for name in &absent {
+            take(&mut tree, &Tree::new(), name);
         }
         if with_sw {
             let software = software(&places, &tree, &new.tree, &self.packages)?;

@@ -26,50 +26,75 @@ pub fn budget(disk: Disk, reserve: u64, asked: Option<u64>) -> u64 {
     asked.map_or(limit, |asked| asked.min(limit))
 }
 
+/// What would make a plan fit that does not.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Remedies {
+    /// Bytes that old generations hold which may be dropped and were not told to be.
+    pub droppable: u64,
+    /// Components that could be stopped, when that would be enough and was not allowed.
+    pub stoppable: Vec<String>,
+}
+
 /// That a plan does not fit, with what is missing and what would have to go.
-pub fn shortfall(peak: u64, budget: u64, lower_bound: u64, what: &str, droppable: u64) -> Failure {
+pub fn shortfall(
+    peak: u64,
+    budget: u64,
+    lower_bound: u64,
+    what: &str,
+    remedies: &Remedies,
+) -> Failure {
     let missing = peak.saturating_sub(budget);
     let text = format!(
         "cannot switch {what}: it needs {peak} bytes at its highest and {budget} may be used, \
          {missing} bytes more are needed on /nix"
     );
-    let mut failure = Failure::new(Code::NoSpace, text);
     let bound = if lower_bound > budget {
         format!("no order of steps needs less than {lower_bound} bytes, so none fits")
     } else {
         format!("no order of steps needs less than {lower_bound} bytes")
     };
-    failure = failure.with_cause(bound);
-    if droppable > 0 {
-        let help = format!(
-            "free {missing} bytes on /nix, or use --drop-old: old generations hold {droppable} bytes"
-        );
-        failure = failure.with_help(help);
-    } else {
-        failure = failure.with_help(format!("free {missing} bytes on /nix, then ask again"));
+    let mut help = format!("free {missing} bytes on /nix");
+    if remedies.droppable > 0 {
+        let bytes = remedies.droppable;
+        help.push_str(&format!(
+            ", or use --drop-old: old generations hold {bytes} bytes"
+        ));
     }
-    failure
+    if !remedies.stoppable.is_empty() {
+        let down = remedies.stoppable.join(" ");
+        help.push_str(&format!(
+            ", or use --allow-downtime: it fits with {down} down for a while"
+        ));
+    }
+    if *remedies == Remedies::default() {
+        help.push_str(", then ask again");
+    }
+    let failure = Failure::new(Code::NoSpace, text);
+    failure.with_cause(bound).with_help(help)
 }
 
-/// That there are fewer inodes than paths, each of which takes at least one.
-pub fn inodes(paths: usize, free: u64) -> Option<Failure> {
-    let needed = paths as u64;
-    (needed > free).then(|| {
-        let text =
-            format!("cannot switch: {needed} store paths come and {free} inodes are free on /nix");
-        Failure::new(Code::NoSpace, text)
-    })
+/// Inodes that so many bytes in so many store paths take. How many files a NAR has is not known before
+/// it is there: they are taken to be as large as those on the store's file system are now.
+pub fn inodes_for(bytes: u64, paths: usize, used_bytes: u64, used_inodes: u64) -> u64 {
+    let files = u128::from(bytes) * u128::from(used_inodes) / u128::from(used_bytes.max(1));
+    let files = match used_bytes {
+        0 => 0,
+        _ => u64::try_from(files).unwrap_or(u64::MAX),
+    };
+    files.saturating_add(paths as u64)
 }
 
-/// That the boot partition has no room for another kernel and initrd.
-pub fn boot(needed: u64, free: u64) -> Option<Failure> {
+/// That there are fewer inodes than a switch takes, as far as that can be told.
+pub fn inodes(needed: u64, free: u64) -> Option<Failure> {
     (needed > free).then(|| {
         let missing = needed - free;
         let text = format!(
-            "cannot switch: kernel and initrd take {needed} bytes on /boot and {free} are free, \
-             {missing} bytes more are needed"
+            "cannot switch: about {needed} inodes are needed on /nix and {free} are free, {missing} \
+             more are needed"
         );
-        Failure::new(Code::NoSpace, text)
+        let help = "estimated from how large the files there are now; delete what is not needed, \
+                    or use a file system with more inodes";
+        Failure::new(Code::NoSpace, text).with_help(help)
     })
 }
 
@@ -98,15 +123,35 @@ mod tests {
 
     #[test]
     fn a_refusal_has_the_exact_shortfall() {
-        let failure = shortfall(1100, 1000, 1050, "at once", 0);
+        let none = Remedies::default();
+        let failure = shortfall(1100, 1000, 1050, "at once", &none);
         assert_eq!(failure.code, Code::NoSpace);
         assert!(failure.message.contains("100 bytes more"), "{failure}");
         assert!(failure.causes[0].contains("so none fits"));
-        let failure = shortfall(1100, 1000, 900, "step by step", 70);
+        assert!(failure.help.ends_with("ask again"), "{failure}");
+        let some = Remedies {
+            droppable: 70,
+            stoppable: vec!["unit/redis".to_owned()],
+        };
+        let failure = shortfall(1100, 1000, 900, "step by step", &some);
         assert!(failure.help.contains("--drop-old") && failure.help.contains("70 bytes"));
+        assert!(
+            failure
+                .help
+                .contains("--allow-downtime: it fits with unit/redis down")
+        );
+    }
+
+    #[test]
+    fn inodes_are_estimated_from_what_is_there() {
+        for (bytes, paths, used_bytes, used_inodes, expected) in [
+            (1000, 3, 10_000, 50, 8),
+            (1000, 3, 0, 0, 3),
+            (u64::MAX, 1, 1, u64::MAX, u64::MAX),
+        ] {
+            assert_eq!(inodes_for(bytes, paths, used_bytes, used_inodes), expected);
+        }
         assert_eq!(inodes(5, 5), None);
-        assert!(inodes(6, 5).is_some());
-        assert_eq!(boot(7, 7), None);
-        assert!(boot(9, 7).unwrap().message.contains("2 bytes more"));
+        assert!(inodes(7, 5).unwrap().message.contains("2 more are needed"));
     }
 }

@@ -1,5 +1,4 @@
-//! What a switch is planned from, read from the machine and from the caches. Changes nothing but
-//! Nix's own cache of narinfo files.
+//! What a switch is planned from, read from the machine and from the caches. Changes nothing.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -13,17 +12,17 @@ use nixctl_proto::{Code, Failure, Generation};
 use crate::engine::Question;
 use crate::host::{Fs, FsError};
 use crate::resource::error::fs_code;
-use crate::resource::nix_command;
 use crate::switch::error::SwitchError;
+use crate::switch::files::{Files, canonical};
 use crate::switch::plan::SwitchFacts;
+use crate::switch::plan::boot::BootRoom;
 use crate::switch::plan::roots::{others, root_paths, stale};
+use crate::switch::plan::target::{self, Caches};
 use crate::switch::profile::generations;
-use crate::switch::running::{BootParts, Running, kernel_parts, reboot_reasons};
+use crate::switch::running::{BootParts, Running, booted_parts, kernel_parts, reboot_reasons};
 use crate::switch::store::NixStore;
-use crate::switch::toplevel::peek;
 use crate::switch::units::facts::{Decided, decide_about};
-use crate::switch::units::read::canonical;
-use crate::switch::{ClosureReader, Limits, ReadError, Source, StoreUrl, read_toplevel};
+use crate::switch::{ClosureReader, Limits, Source, read_toplevel};
 
 /// Where programs of Nix may be, the best first.
 const PROGRAMS: [&str; 3] = [
@@ -43,7 +42,11 @@ pub fn gather(
     request: &SwitchRequest,
     kind: OperationKind,
 ) -> Result<SwitchFacts, Failure> {
-    Gatherer::new(question, request)?.facts(kind)
+    let target = StorePath::new(&request.toplevel)
+        .map_err(|error| bad_target(&request.toplevel, &error.to_string()))?;
+    let nix = nix(&question.host.fs, &format!("switch to {target}"))?;
+    let closures = ClosureReader::new(question.host, &nix, question.cancel);
+    Gatherer::new(question, request, target, &closures)?.facts(kind)
 }
 
 /// Reads what a switch is planned from.
@@ -51,7 +54,7 @@ pub(in crate::switch) struct Gatherer<'a> {
     pub(in crate::switch) question: &'a Question<'a>,
     request: &'a SwitchRequest,
     pub(in crate::switch) store: NixStore<'a>,
-    nix: StorePath,
+    closures: &'a ClosureReader<'a>,
     pub(in crate::switch) target: StorePath,
     pub(in crate::switch) old: StorePath,
     pub(in crate::switch) running: Running,
@@ -59,10 +62,13 @@ pub(in crate::switch) struct Gatherer<'a> {
 }
 
 impl<'a> Gatherer<'a> {
-    fn new(question: &'a Question<'a>, request: &'a SwitchRequest) -> Result<Self, Failure> {
+    fn new(
+        question: &'a Question<'a>,
+        request: &'a SwitchRequest,
+        target: StorePath,
+        closures: &'a ClosureReader<'a>,
+    ) -> Result<Self, Failure> {
         let host = question.host;
-        let target = StorePath::new(&request.toplevel)
-            .map_err(|error| bad_target(&request.toplevel, &error.to_string()))?;
         let what = format!("switch to {target}");
         let store = NixStore::on(host, question.cancel, &what).map_err(|error| error.failure())?;
         let running = Running::read(&host.fs).map_err(file)?;
@@ -78,7 +84,7 @@ impl<'a> Gatherer<'a> {
         })?;
         let old = StorePath::new(&old).map_err(|error| bad_target(&old, &error.to_string()))?;
         Ok(Gatherer {
-            nix: nix(&host.fs, &what)?,
+            closures,
             question,
             request,
             store,
@@ -94,18 +100,12 @@ impl<'a> Gatherer<'a> {
         let settings = &self.question.settings.switch;
         let mut notes = Vec::new();
         let mut graph = Graph::new();
-        let caches = self.caches();
-        let target_here = self.is_valid(&self.target)?;
+        let caches = target::caches(self.closures, self.request);
         let roots = root_paths(self)?;
         let mut local: Vec<StorePath> = vec![self.old.clone()];
-        local.extend(target_here.then(|| self.target.clone()));
         local.extend(roots.iter().cloned());
-        self.read(&mut graph, &Source::Local, &local)?;
-        let origin = if target_here {
-            Source::Local
-        } else {
-            self.find(&mut graph, &caches)?
-        };
+        self.read(&mut graph, &local)?;
+        let located = target::locate(self.closures, &mut graph, &caches, &self.target)?;
         let new_closure = closure(&graph, &self.target)?;
         let old_closure = closure(&graph, &self.old)?;
         let keep = set_closure(&graph, &roots)?;
@@ -117,35 +117,20 @@ impl<'a> Gatherer<'a> {
 
         let old = read_toplevel(&host.fs, &graph, &self.old, Limits::default())
             .map_err(|error| bad_target(self.old.as_str(), &error.to_string()))?;
-        let looked = match &origin {
-            Source::Local => None,
-            cache => {
-                let cancel = self.question.cancel;
-                let peek = peek::look(host, &self.nix, cache, &graph, &self.target, cancel);
-                Some(peek.map_err(|error| error.failure())?)
-            }
-        };
-        let theirs = looked.as_ref().map_or(&host.fs, |peek| &peek.fs);
-        let mut new = read_toplevel(theirs, &graph, &self.target, Limits::default())
-            .map_err(|error| bad_target(self.target.as_str(), &error.to_string()))?;
-        if looked.is_some() {
-            let sw = Path::new(self.target.as_str()).join("sw");
-            let sw = theirs.read_link(&sw).map_err(file)?;
-            peek::settle(&mut new, &graph, sw.as_deref());
-        }
-        if new.etc.is_empty() {
-            return Err(bad_target(self.target.as_str(), "it has no etc/"));
-        }
+        let seen = target::look(self.closures, &graph, &located, &self.target)?;
+        let theirs = &seen.files();
+        notes.extend(target::unread_units(&seen.toplevel, &located));
 
         let (parts, inhibited) = self.reboot(theirs)?;
         let decided = self.decide(theirs, &mut notes)?;
         let booted = self.booted_parts(&graph)?;
-        let boot = self.boot_room(theirs, &graph, &parts)?;
+        let boot = self.boot_room(theirs, &graph)?;
         let only_here = match self.request.strategy {
             Strategy::Atomic => PathSet::new(),
             _ => self.only_here(&graph, &caches, &old_closure, &new_closure)?,
         };
         let space = host.fs.space(Path::new("/nix/store")).map_err(file)?;
+        let new = seen.toplevel;
         let facts = SwitchFacts {
             kind,
             request: self.request.clone(),
@@ -156,6 +141,7 @@ impl<'a> Gatherer<'a> {
             is_there: self.is_there(),
             free_bytes: space.free_bytes,
             free_inodes: space.free_inodes,
+            used: (space.used_bytes, space.used_inodes),
             units: decided.decisions,
             active: decided.active.iter().map(ToString::to_string).collect(),
             reboot: parts,
@@ -188,56 +174,14 @@ impl<'a> Gatherer<'a> {
         Ok(!valid.map_err(|error| error.failure())?.is_empty())
     }
 
+    /// Adds closures of the store to the graph.
     pub(in crate::switch) fn read(
         &self,
         graph: &mut Graph,
-        from: &Source,
         roots: &[StorePath],
     ) -> Result<(), Failure> {
-        let reader = ClosureReader::new(self.question.host, &self.nix, self.question.cancel);
-        reader
-            .read(graph, from, roots)
-            .map_err(|error| unread(&error))
-    }
-
-    /// Caches that may be asked: the one named, else those of the machine's Nix.
-    fn caches(&self) -> Vec<Source> {
-        if let Some(from) = &self.request.from {
-            return StoreUrl::new(from).map(Source::Cache).into_iter().collect();
-        }
-        let args = [
-            "--extra-experimental-features",
-            "nix-command",
-            "config",
-            "show",
-            "substituters",
-        ];
-        let host = self.question.host;
-        let command = nix_command::command_of(host, self.nix.as_str(), "nix", &args);
-        let output = self.question.host.exec.run(&command, self.question.cancel);
-        let text = output.map(|output| output.text()).unwrap_or_default();
-        let urls = text
-            .split_whitespace()
-            .filter_map(|url| StoreUrl::new(url).ok());
-        urls.map(Source::Cache).collect()
-    }
-
-    /// The first cache that has the whole target; its closure is in the graph then.
-    fn find(&self, graph: &mut Graph, caches: &[Source]) -> Result<Source, Failure> {
-        let mut first = None;
-        for cache in caches {
-            match self.read(graph, cache, std::slice::from_ref(&self.target)) {
-                Ok(()) => return Ok(cache.clone()),
-                Err(failure) if failure.code == Code::Cancelled => return Err(failure),
-                Err(failure) => drop(first.get_or_insert(failure)),
-            }
-        }
-        let why = "it is not in the store, and no cache has it";
-        let failure = bad_target(self.target.as_str(), why);
-        Err(match first {
-            Some(cause) => failure.with_cause(cause.message),
-            None => failure,
-        })
+        let read = self.closures.read(graph, &Source::Local, roots);
+        read.map_err(|error| error.failure())
     }
 
     /// What is in the store: closures that were read from it, and what it has of the new one.
@@ -260,14 +204,13 @@ impl<'a> Gatherer<'a> {
     }
 
     /// Why the machine must be restarted, and whether that must come first.
-    fn reboot(&self, theirs: &Fs) -> Result<(Vec<String>, bool), Failure> {
+    fn reboot(&self, theirs: &dyn Files) -> Result<(Vec<String>, bool), Failure> {
         let fs = &self.question.host.fs;
-        let read = |fs: &Fs, path: &str| BootParts::read(fs, Path::new(path)).map_err(file);
+        let read =
+            |files: &dyn Files, path: &str| BootParts::read(files, Path::new(path)).map_err(file);
         let current = read(fs, self.old.as_str())?;
-        let booted = match &self.running.booted {
-            Some(path) => read(fs, path)?,
-            None => current.clone(),
-        };
+        let booted = booted_parts(fs, &current).map_err(file)?;
+        let booted = booted.unwrap_or_else(|| current.clone());
         let new = read(theirs, self.target.as_str())?;
         let reasons = reboot_reasons(&booted, &current, &new);
         let inhibited = reasons.iter().any(|reason| reason.inhibits());
@@ -275,7 +218,7 @@ impl<'a> Gatherer<'a> {
     }
 
     /// What happens to units. Without a service manager that is nothing.
-    fn decide(&self, theirs: &Fs, notes: &mut Vec<String>) -> Result<Decided, Failure> {
+    fn decide(&self, theirs: &dyn Files, notes: &mut Vec<String>) -> Result<Decided, Failure> {
         let host = self.question.host;
         let Some(control) = host.services.control() else {
             notes.push("no service manager runs here: what happens to units is not known".into());
@@ -302,36 +245,20 @@ impl<'a> Gatherer<'a> {
         set_closure(graph, &known)
     }
 
-    /// Bytes that come on /boot, and that are free there; nothing where nothing is written there.
-    fn boot_room(
-        &self,
-        theirs: &Fs,
-        graph: &Graph,
-        reasons: &[String],
-    ) -> Result<Option<(u64, u64)>, Failure> {
-        let fs = &self.question.host.fs;
-        let boot = Path::new("/boot");
+    /// Room for boot files; nothing where nobody writes any.
+    fn boot_room(&self, theirs: &dyn Files, graph: &Graph) -> Result<Option<BootRoom>, Failure> {
         let top = Path::new(self.target.as_str());
-        let writes = theirs.meta(&top.join(OWN_PROGRAM)).map_err(file)?.is_some();
-        if reasons.is_empty() || !writes || !fs.is_dir(boot) {
+        if theirs.look(&top.join(OWN_PROGRAM)).map_err(file)?.is_none() {
             return Ok(None);
         }
-        let mut needed = 0;
-        for part in ["kernel", "initrd"] {
-            let link = theirs.read_link(&top.join(part)).map_err(file)?;
-            let text = link.unwrap_or_default().to_string_lossy().into_owned();
-            let path = StorePath::containing(&text).ok();
-            let id = path.and_then(|(path, _)| graph.id(&path));
-            needed += id.map_or(0, |id| graph.nar_size(id));
-        }
-        Ok(Some((needed, fs.space(boot).map_err(file)?.free_bytes)))
+        BootRoom::read(&self.question.host.fs, theirs, top, graph).map_err(file)
     }
 
     /// Old paths that no cache offers, with what they need.
     fn only_here(
         &self,
         graph: &Graph,
-        caches: &[Source],
+        caches: &Caches,
         old: &PathSet,
         new: &PathSet,
     ) -> Result<PathSet, Failure> {
@@ -344,13 +271,13 @@ impl<'a> Gatherer<'a> {
                 path != &self.old && path.name() != "etc" && path.name() != "system-path"
             });
         }
-        let reader = ClosureReader::new(self.question.host, &self.nix, self.question.cancel);
-        for cache in caches {
+        for cache in caches.lasting() {
             if left.is_empty() {
                 break;
             }
             let asked: Vec<StorePath> = left.iter().cloned().collect();
-            match reader.offered(cache, &asked) {
+            let cache = Source::Cache(cache.clone());
+            match self.closures.offered(&cache, &asked) {
                 Ok(offered) => left.retain(|path| !offered.contains(path)),
                 Err(error) => tracing::warn!("cannot ask what can be fetched again: {error}"),
             }
@@ -399,20 +326,4 @@ pub fn bad_target(target: &str, why: &str) -> Failure {
         why: why.to_owned(),
     };
     error.failure()
-}
-
-fn unread(error: &ReadError) -> Failure {
-    use crate::host::ExecError;
-    let code = match error {
-        ReadError::Exec {
-            source: ExecError::Stopped { .. },
-            ..
-        } => Code::Cancelled,
-        ReadError::Exec { .. } | ReadError::Missing { .. } => Code::CannotFetch,
-        ReadError::Home(error) => fs_code(&error.source),
-        ReadError::Answer { .. } | ReadError::TooMany { .. } | ReadError::Graph(_) => {
-            Code::CommandFailed
-        }
-    };
-    Failure::from_error(code, error)
 }

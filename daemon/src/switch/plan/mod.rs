@@ -1,31 +1,39 @@
 //! From what is known of two generations to the steps between them. Pure.
 //!
 //! The ladder: at once, where both fit beside the reserve; in ordered steps; with old generations
-//! dropped, when that is allowed; else a refusal that says what is missing, before anything changes.
+//! dropped, when that is allowed; with services down for a while that are not vital, when that is
+//! allowed; else a refusal that says what is missing, before anything changes.
 
+mod absence;
+pub mod boot;
 pub mod budget;
 pub mod facts;
+mod keep;
+mod ladder;
 pub(super) mod roots;
+mod shuffled;
 pub(super) mod steps;
+mod target;
 pub(super) mod view;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use nixctl_planner::closure::{Graph, PathSet, StorePath};
+use nixctl_planner::closure::{Graph, PathSet};
 use nixctl_planner::component::{self, Cut};
 use nixctl_planner::order;
 use nixctl_planner::units::Decisions;
 use nixctl_proto::operation::OperationKind;
 use nixctl_proto::plan::{Plan, PlanAction, PlanCheck, PlanStep};
-use nixctl_proto::request::{Strategy, SwitchRequest};
+use nixctl_proto::request::SwitchRequest;
 use nixctl_proto::settings::SwitchSettings;
 use nixctl_proto::{Code, Failure};
 
 use crate::catalogue::Planned;
 use crate::engine::Step;
 use crate::engine::step::PlannedStep;
-use crate::switch::plan::budget::Disk;
+use crate::switch::plan::boot::BootRoom;
+use crate::switch::plan::ladder::{Choice, choose, gain, kept, only_theirs, present};
 use crate::switch::plan::steps::Way;
 use crate::switch::step::{Forget, Release, SwitchStep};
 
@@ -84,8 +92,10 @@ pub struct SwitchFacts {
     pub free_bytes: u64,
     /// Inodes free there.
     pub free_inodes: u64,
-    /// Bytes that kernel and initrd take on /boot and that are free there, where they are written.
-    pub boot: Option<(u64, u64)>,
+    /// Bytes and inodes in use there: what a file takes on average.
+    pub used: (u64, u64),
+    /// Room for boot files, where they are written.
+    pub boot: Option<BootRoom>,
     /// What happens to units, compared with what runs.
     pub units: Decisions,
     /// Units that run and are the generation's.
@@ -100,14 +110,6 @@ pub struct SwitchFacts {
     pub notes: Vec<String>,
 }
 
-/// What was chosen on the ladder.
-struct Choice {
-    plan: order::Plan,
-    budget: u64,
-    atomic_peak: u64,
-    dropped: Vec<usize>,
-}
-
 /// Plans a switch. A plan that does not fit is one with a check that says so.
 ///
 /// # Errors
@@ -119,10 +121,22 @@ pub fn plan(facts: &SwitchFacts) -> Result<Planned, Failure> {
         return Ok(nothing(facts));
     }
     let (choice, refused) = choose(facts, &cut)?;
-    let checks = checks(facts, &choice, refused);
+    let bytes_needed = choice.plan.peak.saturating_sub(present(facts, &cut));
+    let inodes_needed = inodes_needed(facts, &choice.plan, bytes_needed);
+    let checks = checks(facts, &choice, inodes_needed, refused);
     let steps = steps(facts, &cut, &choice);
-    let view = view::view(facts, &cut, &choice.plan, choice.budget, choice.atomic_peak);
+    let (budget, atomic_peak) = (choice.budget, choice.atomic_peak);
+    let view = view::view(
+        facts,
+        &cut,
+        &choice.plan,
+        budget,
+        atomic_peak,
+        choice.downtime,
+    );
     let mut notes = facts.notes.clone();
+    notes.extend(dropped(facts, &cut, &choice.dropped));
+    notes.extend(choice.firm);
     notes.extend(
         facts
             .reboot
@@ -136,16 +150,40 @@ pub fn plan(facts: &SwitchFacts) -> Result<Planned, Failure> {
             "{paths} old store paths ({bytes} bytes) cannot be fetched again from anywhere and stay"
         ));
     }
-    let bytes_needed = choice.plan.peak.saturating_sub(present(facts, &cut));
+    let needed = (bytes_needed, inodes_needed);
     Ok(planned(
         facts,
         title(facts, &choice.plan),
         steps,
         checks,
         notes,
-        bytes_needed,
+        needed,
         view,
     ))
+}
+
+/// Inodes that the highest moment takes besides those that are in use, estimated.
+fn inodes_needed(facts: &SwitchFacts, plan: &order::Plan, bytes: u64) -> u64 {
+    let paths = plan.steps.iter().map(|step| step.add.len()).max();
+    let (used_bytes, used_inodes) = facts.used;
+    budget::inodes_for(bytes, paths.unwrap_or(0), used_bytes, used_inodes)
+}
+
+/// What dropping old generations frees, for people.
+fn dropped(facts: &SwitchFacts, cut: &Cut, dropped: &[usize]) -> Option<String> {
+    if dropped.is_empty() {
+        return None;
+    }
+    let numbers: Vec<String> = dropped
+        .iter()
+        .map(|index| facts.others[*index].number.to_string())
+        .collect();
+    let bytes = gain(facts, cut, dropped);
+    let text = format!(
+        "the old generations {} are dropped first, which frees {bytes} bytes for good",
+        numbers.join(", ")
+    );
+    Some(text)
 }
 
 fn title(facts: &SwitchFacts, plan: &order::Plan) -> String {
@@ -166,7 +204,7 @@ fn planned(
     steps: Vec<SwitchStep>,
     checks: Vec<PlanCheck>,
     notes: Vec<String>,
-    bytes_needed: u64,
+    (bytes_needed, inodes_needed): (u64, u64),
     view: nixctl_proto::plan::SwitchView,
 ) -> Planned {
     let lines = steps.iter().map(|step| {
@@ -184,7 +222,7 @@ fn planned(
         steps: lines.collect(),
         checks,
         bytes_needed,
-        inodes_needed: 0,
+        inodes_needed,
         notes,
         switch: Some(Box::new(view)),
     };
@@ -220,152 +258,18 @@ fn nothing(facts: &SwitchFacts) -> Planned {
         Vec::new(),
         Vec::new(),
         facts.notes.clone(),
-        0,
+        (0, 0),
         view,
     )
 }
 
-/// Bytes of what the plan is about and what is in the store.
-fn present(facts: &SwitchFacts, cut: &Cut) -> u64 {
-    let mut named = cut.old_closure.union(&cut.new_closure);
-    named.add_all(&kept(facts, &BTreeSet::new()));
-    let absent = named.difference(&facts.present);
-    facts.graph.size(&named) - facts.graph.size(&absent)
-}
-
-/// What stays when these other generations are dropped.
-fn kept(facts: &SwitchFacts, dropped: &BTreeSet<usize>) -> PathSet {
-    let mut keep = facts.keep.union(&facts.only_here);
-    keep.add_all(&facts.booted);
-    for (index, other) in facts.others.iter().enumerate() {
-        if !dropped.contains(&index) {
-            keep.add_all(&other.closure);
-        }
-    }
-    keep
-}
-
-/// Goes up the ladder. Of the last rung that was tried the plan is told with why it does not do.
-fn choose(facts: &SwitchFacts, cut: &Cut) -> Result<(Choice, Option<Failure>), Failure> {
-    let disk = Disk {
-        free_bytes: facts.free_bytes,
-        free_inodes: facts.free_inodes,
-        present: present(facts, cut),
-    };
-    let budget = budget::budget(disk, facts.settings.reserve_bytes, facts.request.budget);
-    let droppable: Vec<usize> = (0..facts.others.len())
-        .filter(|index| facts.others[*index].stays.is_none())
-        .collect();
-    let may_drop = facts.request.drop_old || facts.settings.drop_old;
-    let mut rungs = vec![Vec::new()];
-    if may_drop && !droppable.is_empty() {
-        rungs.push(droppable.clone());
-    }
-    let mut last = None;
-    for dropped in rungs {
-        let keep = kept(facts, &dropped.iter().copied().collect());
-        let instance = instance(facts, cut, &keep);
-        let atomic = order(&instance, order::Strategy::Atomic)?;
-        let atomic_peak = atomic.peak;
-        let plan = match facts.request.strategy {
-            Strategy::Atomic => atomic,
-            // What must not be activated now has no steps between.
-            _ if facts.inhibited => atomic,
-            Strategy::Auto if atomic.peak <= budget => atomic,
-            Strategy::Auto | Strategy::Stepwise => order(&instance, order::Strategy::Stepwise)?,
-        };
-        let fits = plan.peak <= budget;
-        let choice = Choice {
-            plan,
-            budget,
-            atomic_peak,
-            dropped,
-        };
-        if fits {
-            return Ok((choice, None));
-        }
-        last = Some(choice);
-    }
-    let Some(choice) = last else {
-        let text = "internal error: no way of switching was tried";
-        return Err(Failure::new(Code::Internal, text));
-    };
-    let what = match choice.plan.strategy {
-        order::Strategy::Stepwise => "step by step",
-        _ => "at once",
-    };
-    let gain = if may_drop {
-        0
-    } else {
-        gain(facts, cut, &droppable)
-    };
+fn checks(
+    facts: &SwitchFacts,
+    choice: &Choice,
+    inodes: u64,
+    refused: Option<Failure>,
+) -> Vec<PlanCheck> {
     let plan = &choice.plan;
-    let refused = budget::shortfall(plan.peak, budget, plan.lower_bound, what, gain);
-    Ok((choice, Some(refused)))
-}
-
-/// Bytes that only generations hold which may be dropped.
-fn gain(facts: &SwitchFacts, cut: &Cut, droppable: &[usize]) -> u64 {
-    facts.graph.size(&only_theirs(facts, cut, droppable))
-}
-
-/// What nobody needs once these generations are dropped.
-fn only_theirs(facts: &SwitchFacts, cut: &Cut, dropped: &[usize]) -> PathSet {
-    let mut theirs = PathSet::new();
-    for index in dropped {
-        theirs.add_all(&facts.others[*index].closure);
-    }
-    theirs.remove_all(&kept(facts, &dropped.iter().copied().collect()));
-    theirs.remove_all(&cut.old_closure);
-    theirs.remove_all(&cut.new_closure);
-    theirs
-}
-
-/// The cut as an instance of the order's planner. Without a limit: what is too high is judged here,
-/// where more is known.
-fn instance(facts: &SwitchFacts, cut: &Cut, keep: &PathSet) -> order::Instance {
-    let named = cut.instance(&facts.graph, None, keep);
-    let mut instance = order::Instance::default();
-    let ids: BTreeMap<&StorePath, order::PathId> = named
-        .paths
-        .iter()
-        .map(|(path, bytes)| (path, instance.path(path.as_str(), *bytes)))
-        .collect();
-    let all = |paths: &[StorePath]| -> Vec<order::PathId> {
-        paths
-            .iter()
-            .filter_map(|path| ids.get(path).copied())
-            .collect()
-    };
-    let texts = |ids: &[component::ComponentId]| ids.iter().map(ToString::to_string).collect();
-    let kept: Vec<StorePath> = named.keep.iter().cloned().collect();
-    instance.keep = all(&kept);
-    instance.components = named
-        .components
-        .iter()
-        .map(|it| order::Component {
-            id: it.id.to_string(),
-            old: all(&it.old),
-            new: all(&it.new),
-            with: texts(&it.with),
-            after: texts(&it.after),
-            is_final: it.is_final,
-        })
-        .collect();
-    instance
-}
-
-fn order(instance: &order::Instance, strategy: order::Strategy) -> Result<order::Plan, Failure> {
-    let options = order::Options {
-        strategy,
-        fill_budget: false,
-    };
-    order::plan(instance, &options).map_err(|error| Failure::from_error(Code::Internal, &error))
-}
-
-fn checks(facts: &SwitchFacts, choice: &Choice, refused: Option<Failure>) -> Vec<PlanCheck> {
-    let plan = &choice.plan;
-    let added: BTreeSet<&String> = plan.steps.iter().flat_map(|step| &step.add).collect();
     let mut checks = vec![
         PlanCheck {
             id: "space".to_owned(),
@@ -377,14 +281,17 @@ fn checks(facts: &SwitchFacts, choice: &Choice, refused: Option<Failure>) -> Vec
         },
         PlanCheck {
             id: "inodes".to_owned(),
-            seen: format!("{} inodes are free on /nix", facts.free_inodes),
-            failure: budget::inodes(added.len(), facts.free_inodes),
+            seen: match facts.free_inodes {
+                u64::MAX => "inodes are not counted on /nix".to_owned(),
+                free => format!("about {inodes} inodes are needed on /nix, {free} are free"),
+            },
+            failure: budget::inodes(inodes, facts.free_inodes),
         },
     ];
-    checks.extend(facts.boot.map(|(needed, free)| PlanCheck {
+    checks.extend(facts.boot.as_ref().map(|room| PlanCheck {
         id: "boot".to_owned(),
-        seen: format!("kernel and initrd take {needed} bytes on /boot, {free} are free"),
-        failure: budget::boot(needed, free),
+        seen: room.seen(),
+        failure: room.refusal(),
     }));
     checks
 }

@@ -3,14 +3,14 @@
 use std::path::{Path, PathBuf};
 
 use nixctl_planner::closure::{Graph, StorePath};
-use nixctl_proto::Failure;
+use nixctl_proto::{Failure, Generation};
 
 use crate::switch::identity::PROFILE;
 use crate::switch::plan::facts::{Gatherer, closure, file, set_closure};
-use crate::switch::plan::steps::{BOOTED, roots_of};
+use crate::switch::plan::keep;
+use crate::switch::plan::steps::roots_of;
 use crate::switch::plan::{Other, Stale};
-use crate::switch::step::ROOTS;
-use crate::switch::store::source::Source;
+use crate::switch::step::{BOOTED, ROOTS};
 
 /// Roots that are not kept for their own sake: they follow what runs, what the profile says, or are
 /// nixctl's own.
@@ -65,7 +65,14 @@ pub(in crate::switch) fn others(
     graph: &mut Graph,
 ) -> Result<Vec<Other>, Failure> {
     let settings = &gatherer.question.settings.switch;
-    let proven = &gatherer.question.recorded.proven;
+    let rule = keep::Rule {
+        proven: &gatherer.question.recorded.proven,
+        newest: settings.keep_generations as usize,
+        is_told: gatherer.question_drops(),
+    };
+    let is_other =
+        |it: &&Generation| it.path != gatherer.old.as_str() && it.path != gatherer.target.as_str();
+    let refuge = keep::refuge(gatherer.generations.iter().filter(is_other), rule.proven);
     let mut others = Vec::new();
     for (age, generation) in gatherer.generations.iter().enumerate() {
         let Ok(path) = StorePath::new(&generation.path) else {
@@ -74,23 +81,12 @@ pub(in crate::switch) fn others(
         if path == gatherer.old || path == gatherer.target || !gatherer.is_valid(&path)? {
             continue;
         }
-        gatherer.read(graph, &Source::Local, std::slice::from_ref(&path))?;
-        let stays = if generation.default {
-            Some("it is the default of the next boot")
-        } else if generation.booted {
-            Some("it was booted")
-        } else if proven.contains(&generation.path) && !gatherer.question_drops() {
-            Some("it has proven itself")
-        } else if age < settings.keep_generations as usize && !gatherer.question_drops() {
-            Some("it is one of the newest")
-        } else {
-            None
-        };
+        gatherer.read(graph, std::slice::from_ref(&path))?;
         others.push(Other {
             number: generation.number,
             closure: closure(graph, &path)?,
             path: generation.path.clone(),
-            stays,
+            stays: keep::stays(generation, age, refuge, rule),
         });
     }
     Ok(others)
@@ -128,7 +124,7 @@ pub(in crate::switch) fn stale(
                 held.push(path);
             }
         }
-        gatherer.read(graph, &Source::Local, &held)?;
+        gatherer.read(graph, &held)?;
         stale.push(Stale {
             closure: set_closure(graph, &held)?,
             roots,

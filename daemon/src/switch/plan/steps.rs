@@ -11,15 +11,14 @@ use nixctl_planner::component::{Component, ComponentKind, Cut, UNIT_DIR};
 use nixctl_planner::order;
 use nixctl_proto::settings::ProbeSettings;
 
+use crate::switch::compose::HYBRID;
 use crate::switch::identity;
-use crate::switch::plan::SwitchFacts;
+use crate::switch::plan::{Stale, SwitchFacts};
 use crate::switch::step::{
-    Activate, Compose, FetchPaths, Probe, ProbeKind, Prove, ROOTS, Release, SetDefault, SwitchStep,
-    Toplevel,
+    Activate, BOOTED, Compose, FetchPaths, Probe, ProbeKind, Prove, ROOTS, Release, SetDefault,
+    SwitchStep, Toplevel,
 };
 
-/// Name of the folder with roots of what the booted kernel needs.
-pub const BOOTED: &str = "booted";
 /// Part of the time of watching after each step on the way.
 const SHARE: u64 = 10;
 
@@ -46,6 +45,8 @@ pub struct Way<'a> {
     components: BTreeMap<&'a str, &'a Component>,
     roots: PathBuf,
     all: usize,
+    /// Components that an earlier step stops: when they flip, all of them comes back.
+    stopped: BTreeSet<&'a str>,
     /// The old generation's own link trees. They go with it, first of all: Nix deletes nothing that
     /// a path refers to which is still there.
     scaffold: Vec<String>,
@@ -61,6 +62,12 @@ impl<'a> Way<'a> {
             components: components.map(|it| (it.id.as_str(), it)).collect(),
             roots: roots_of(&facts.new.path),
             all: plan.steps.iter().map(|step| step.flip.len()).sum(),
+            stopped: plan
+                .steps
+                .iter()
+                .flat_map(|step| &step.stop)
+                .map(String::as_str)
+                .collect(),
             scaffold: scaffold(facts, cut),
         }
     }
@@ -100,6 +107,9 @@ impl<'a> Way<'a> {
                 toplevel: self.toplevel(index),
                 hybrid: index < last,
             }));
+            if index == 0 {
+                steps.extend(self.left_behind().map(SwitchStep::Release));
+            }
             steps.extend(self.release(index, step).map(SwitchStep::Release));
         }
         steps
@@ -134,14 +144,30 @@ impl<'a> Way<'a> {
     }
 
     fn flips(&self, step: &'a order::Step) -> impl Iterator<Item = &'a Component> {
-        let ids = step.flip.iter();
+        self.named(&step.flip)
+    }
+
+    fn named(&self, ids: &'a [String]) -> impl Iterator<Item = &'a Component> {
+        let ids = ids.iter();
         ids.filter_map(|id| self.components.get(id.as_str()).copied())
+    }
+
+    /// What a component's flip changes: of one that was stopped, everything.
+    fn changed(&self, component: &'a Component) -> impl Iterator<Item = &'a String> {
+        let again = self.stopped.contains(component.id.as_str());
+        let entries = component.entries[1].iter().filter(move |_| again);
+        let mut seen = BTreeSet::new();
+        component
+            .changed
+            .iter()
+            .chain(entries)
+            .filter(move |path| seen.insert(*path))
     }
 
     fn compose(
         &self,
         index: usize,
-        step: &order::Step,
+        step: &'a order::Step,
         flipped: usize,
         packages: &mut BTreeSet<StorePath>,
     ) -> Compose {
@@ -156,7 +182,7 @@ impl<'a> Way<'a> {
                     packages.extend(component.new.roots.iter().cloned());
                 }
                 _ => {
-                    for path in &component.changed {
+                    for path in self.changed(component) {
                         match path.strip_prefix(UNIT_DIR) {
                             Some(unit) => units.push(unit.to_owned()),
                             None => etc.push(path.clone()),
@@ -165,7 +191,20 @@ impl<'a> Way<'a> {
                 }
             }
         }
+        let mut absent = Vec::new();
+        for component in self.named(&step.stop) {
+            if component.kind == ComponentKind::Package {
+                has_packages = true;
+                packages.retain(|path| !component.old.roots.contains(path));
+            } else {
+                absent.extend(component.entries[0].iter().cloned());
+            }
+        }
         let all = packages.iter().filter(|_| has_packages);
+        let mut label = format!("{flipped} of {} components", self.all);
+        if !step.stop.is_empty() {
+            label.push_str(&format!(", without {}", step.stop.join(" ")));
+        }
         Compose {
             roots: self.roots.clone(),
             number: number(index),
@@ -174,18 +213,22 @@ impl<'a> Way<'a> {
             etc,
             units,
             packages: all.map(ToString::to_string).collect(),
-            label: format!("{flipped} of {} components", self.all),
+            label,
             from: self.facts.request.from.clone(),
+            absent,
         }
     }
 
     /// Makes it run and looks whether that is well.
-    fn take_over(&self, index: usize, is_last: bool, step: &order::Step) -> Vec<SwitchStep> {
+    fn take_over(&self, index: usize, is_last: bool, step: &'a order::Step) -> Vec<SwitchStep> {
         if self.facts.inhibited {
             return Vec::new();
         }
         let settings = &self.facts.settings;
-        let soak = self.facts.request.soak.unwrap_or(settings.soak_seconds);
+        let window = match is_last {
+            true => soak(self.facts),
+            false => step_seconds(self.facts),
+        };
         let mut units: BTreeSet<String> = self.changed_units(step);
         if is_last {
             units.extend(self.facts.active.iter().cloned());
@@ -211,7 +254,7 @@ impl<'a> Way<'a> {
                 seconds: settings.activate_seconds,
             }),
             SwitchStep::Prove(Prove {
-                window_seconds: if is_last { soak } else { soak / SHARE },
+                window_seconds: window,
                 probes: probes.filter_map(probe).collect(),
                 units: units.into_iter().collect(),
             }),
@@ -227,8 +270,10 @@ impl<'a> Way<'a> {
     }
 
     /// Units with a file in the new generation that a step changes and that are to run.
-    fn changed_units(&self, step: &order::Step) -> BTreeSet<String> {
-        let paths = self.flips(step).flat_map(|component| &component.changed);
+    fn changed_units(&self, step: &'a order::Step) -> BTreeSet<String> {
+        let paths = self
+            .flips(step)
+            .flat_map(|component| self.changed(component));
         let names = paths.filter_map(|path| {
             let name = path.strip_prefix(UNIT_DIR)?;
             let plain = !name.contains('/') && self.facts.new.etc.contains_key(path.as_str());
@@ -239,15 +284,45 @@ impl<'a> Way<'a> {
             .collect()
     }
 
+    /// Name of the root of the hybrid that the switch begins from, when it begins from one.
+    fn hybrid(&self) -> Option<String> {
+        let name = self.facts.old.path.name().strip_prefix(HYBRID)?;
+        let (number, _) = name.split_once('-')?;
+        Some(format!("hybrid-{number}"))
+    }
+
+    /// Whether nothing of what runs before the first step stays: at once, the old generation is kept as
+    /// one to go back to; a hybrid is none.
+    fn leaves_old(&self) -> bool {
+        self.plan.steps.len() > 1 || self.hybrid().is_some()
+    }
+
+    /// The roots of an earlier switch that still hold what is left: the hybrid which it stopped at and
+    /// that could not go as long as it ran, or the generation that it brought here.
+    fn left_behind(&self) -> impl Iterator<Item = Release> {
+        let old = self.leaves_old().then_some(&self.facts.old.path);
+        let id = old.and_then(|path| self.facts.graph.id(path));
+        let holds = move |it: &&Stale| id.is_some_and(|id| it.closure.contains(id));
+        let stale = self.facts.stale.iter().filter(holds);
+        stale.map(|it| Release {
+            roots: it.roots.clone(),
+            profile: profile(),
+            toplevels: vec![Toplevel::Path(self.facts.old.path.to_string())],
+            links: it.links.clone(),
+            paths: Vec::new(),
+            from: self.facts.request.from.clone(),
+        })
+    }
+
     /// What nobody needs after a step; nothing when there is nothing.
     fn release(&self, index: usize, step: &order::Step) -> Option<Release> {
-        // At once, the old generation stays as one to go back to.
-        let toplevels = if self.plan.steps.len() > 1 {
-            vec![self.before(index)]
-        } else {
-            Vec::new()
+        let hybrid = self.hybrid();
+        let toplevels = match self.leaves_old() {
+            true => vec![self.before(index)],
+            false => Vec::new(),
         };
-        let links = tops(&self.facts.graph, &step.add);
+        let mut links = tops(&self.facts.graph, &step.add);
+        links.extend(hybrid.filter(|_| index == 0));
         let paths = if toplevels.is_empty() {
             Vec::new()
         } else {
@@ -270,6 +345,16 @@ impl<'a> Way<'a> {
     }
 }
 
+/// Seconds for which the result is watched.
+fn soak(facts: &SwitchFacts) -> u64 {
+    facts.request.soak.unwrap_or(facts.settings.soak_seconds)
+}
+
+/// Seconds for which a step on the way is watched: what is broken often shows only after a moment.
+pub fn step_seconds(facts: &SwitchFacts) -> u64 {
+    (soak(facts) / SHARE).max(facts.settings.step_soak_seconds)
+}
+
 /// Link trees of the old generation that nothing else needs.
 fn scaffold(facts: &SwitchFacts, cut: &Cut) -> Vec<String> {
     let graph = &facts.graph;
@@ -289,7 +374,8 @@ fn number(index: usize) -> u32 {
     u32::try_from(index + 1).unwrap_or(u32::MAX)
 }
 
-fn ids(graph: &Graph, paths: &[String]) -> PathSet {
+/// The paths of these names that are known.
+pub fn ids(graph: &Graph, paths: &[String]) -> PathSet {
     let paths = paths.iter().filter_map(|path| StorePath::new(path).ok());
     paths.filter_map(|path| graph.id(&path)).collect()
 }

@@ -6,9 +6,12 @@ use nixctl_planner::closure::{self, PackageChange, VersionCount};
 use nixctl_planner::component::Cut;
 use nixctl_planner::order;
 use nixctl_planner::units::{Decisions, decisions::Reasons};
-use nixctl_proto::plan::{DiffEntry, SpaceView, SwitchStepView, SwitchView, UnitsView};
+use nixctl_proto::plan::{
+    DiffEntry, DowntimeView, SpaceView, SwitchStepView, SwitchView, UnitsView,
+};
 
 use crate::switch::plan::SwitchFacts;
+use crate::switch::plan::steps::ids;
 
 /// The part of a plan that only switches have.
 pub fn view(
@@ -17,6 +20,7 @@ pub fn view(
     plan: &order::Plan,
     budget: u64,
     atomic_peak: u64,
+    downtime: Vec<DowntimeView>,
 ) -> SwitchView {
     let (units, reasons) = units(&facts.units);
     let diff = closure::diff(&facts.graph, &cut.old_closure, &cut.new_closure);
@@ -35,12 +39,14 @@ pub fn view(
             lower_bound: plan.lower_bound,
             optimal: plan.optimal,
             budget: Some(budget),
+            now: now(facts, plan),
             free: facts.free_bytes,
             atomic_peak,
             old: diff.old_size,
             new: diff.new_size,
         },
         steps: plan.steps.iter().map(step).collect(),
+        downtime,
         deferred: deferred
             .map(|it| (it.id.to_string(), it.reason.to_string()))
             .collect(),
@@ -49,9 +55,17 @@ pub fn view(
     }
 }
 
+/// Bytes before the first step.
+fn now(facts: &SwitchFacts, plan: &order::Plan) -> u64 {
+    let first = plan.steps.first();
+    let added = first.map_or(0, |step| facts.graph.size(&ids(&facts.graph, &step.add)));
+    first.map_or(0, |step| step.bytes_before_release.saturating_sub(added))
+}
+
 fn step(step: &order::Step) -> SwitchStepView {
     SwitchStepView {
         flip: step.flip.clone(),
+        stop: step.stop.clone(),
         add: step.add.clone(),
         bytes_before_release: step.bytes_before_release,
         release: step.release.clone(),

@@ -4,18 +4,19 @@
 //! one. What runs and what was booted are links under `/run`. Everything is read anew each time:
 //! others (`nixos-rebuild`, an administrator) change these links as well.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use nixctl_proto::Generation;
 use serde::Deserialize;
 
 use crate::host::{Fs, FsError};
-use crate::switch::running::{BOOTED_SYSTEM, BootParts, CURRENT_SYSTEM, Running, reboot_reasons};
+use crate::switch::files::existing;
+use crate::switch::identity::PROFILE;
+use crate::switch::profile::{generation_link, number_of, numbered};
+use crate::switch::running::{
+    BOOTED_SYSTEM, BootParts, CURRENT_SYSTEM, Running, booted_parts, reboot_reasons,
+};
 
-/// Folder of the profiles.
-const PROFILES: &str = "/nix/var/nix/profiles";
-/// The profile, as a link in that folder.
-const PROFILE: &str = "system";
 /// The file at the top of a hybrid generation that says what it is made of.
 const MARKER: &str = "nixctl-hybrid";
 /// Largest marker that is read.
@@ -33,30 +34,24 @@ struct Marker {
 /// # Errors
 /// When the folder of the profiles cannot be read.
 pub fn list(fs: &Fs) -> Result<Vec<Generation>, FsError> {
-    let folder = Path::new(PROFILES);
-    let default = fs.read_link(&folder.join(PROFILE))?.and_then(number);
+    let profile = Path::new(PROFILE);
+    let default = fs.read_link(profile)?;
+    let default = default.and_then(|target| number_of(profile, target.file_name()?.to_str()?));
     let running = fs.read_link(Path::new(CURRENT_SYSTEM))?;
     let booted = fs.read_link(Path::new(BOOTED_SYSTEM))?;
     let mut generations = Vec::new();
-    for name in fs.list(folder)? {
-        let Some(number) = number(PathBuf::from(&name)) else {
-            continue;
-        };
-        let link = folder.join(&name);
-        let Some(target) = fs.read_link(&link)? else {
-            continue;
-        };
+    for (number, target) in numbered(fs, profile)? {
         let marker = marker(fs, &target);
         generations.push(Generation {
             number,
-            created: created(fs, &link),
+            created: created(fs, &generation_link(profile, number)),
             current: running.as_ref() == Some(&target),
             default: default == Some(number),
             booted: booted.as_ref() == Some(&target),
-            proven: false,
             hybrid: marker.is_some(),
             label: marker.map(|marker| marker.label).unwrap_or_default(),
             path: target.to_string_lossy().into_owned(),
+            ..Generation::default()
         });
     }
     generations.sort_unstable_by_key(|generation| std::cmp::Reverse(generation.number));
@@ -73,31 +68,23 @@ pub fn current(generations: &[Generation]) -> u64 {
         .map_or(0, |generation| generation.number)
 }
 
-/// Whether what runs is in force as a whole only after a restart of the machine.
+/// Whether what runs, or what is the default of the next boot, is in force as a whole only after a
+/// restart of the machine.
 ///
 /// # Errors
 /// When links or files cannot be read.
 pub fn needs_reboot(fs: &Fs) -> Result<bool, FsError> {
-    let Running { current, booted } = Running::read(fs)?;
-    let (Some(current), Some(booted)) = (current, booted) else {
+    let Some(current) = Running::read(fs)?.current else {
         return Ok(false);
     };
     let current = BootParts::read(fs, Path::new(&current))?;
-    let booted = BootParts::read(fs, Path::new(&booted))?;
-    Ok(!reboot_reasons(&booted, &current, &current).is_empty())
-}
-
-/// `system-42-link`
-fn number(link: PathBuf) -> Option<u64> {
-    let name = link.file_name()?.to_str()?;
-    let digits = name
-        .strip_prefix(PROFILE)?
-        .strip_prefix('-')?
-        .strip_suffix("-link")?;
-    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
-        return None;
-    }
-    digits.parse().ok()
+    let Some(booted) = booted_parts(fs, &current)? else {
+        return Ok(false);
+    };
+    let waits = |new: &BootParts| !reboot_reasons(&booted, &current, new).is_empty();
+    let default = existing(fs, Path::new(PROFILE))?;
+    let default = default.map(|path| BootParts::read(fs, &path)).transpose()?;
+    Ok(waits(&current) || default.is_some_and(|default| waits(&default)))
 }
 
 /// A marker that cannot be read makes a generation a hybrid all the same.
@@ -109,15 +96,11 @@ fn marker(fs: &Fs, toplevel: &Path) -> Option<Marker> {
     }))
 }
 
-/// When the link was made; 0 when that cannot be told.
+/// When the link was made; 0 when that cannot be told. Nothing of a store path has a time that means
+/// something.
 fn created(fs: &Fs, link: &Path) -> u64 {
-    // The link's own time is wanted: nothing of a store path has one that means something.
-    std::fs::symlink_metadata(fs.real(link))
-        .and_then(|meta| meta.modified())
-        .ok()
-        .and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok())
-        .and_then(|time| u64::try_from(time.as_millis()).ok())
-        .unwrap_or(0)
+    let meta = fs.meta(link).ok().flatten();
+    meta.map_or(0, |meta| meta.modified)
 }
 
 #[cfg(test)]
@@ -126,12 +109,14 @@ mod tests {
 
     use super::*;
 
+    const FOLDER: &str = "/nix/var/nix/profiles";
+
     /// A machine with generations 1 to 3: 2 is a hybrid and runs, 3 is the default.
     fn machine() -> (tempfile::TempDir, Fs) {
         let folder = tempfile::tempdir().unwrap();
         let at = |path: &str| folder.path().join(path.trim_start_matches('/'));
         for dir in [
-            PROFILES,
+            FOLDER,
             "/run",
             "/nix/store/a",
             "/nix/store/b",
@@ -140,12 +125,12 @@ mod tests {
             std::fs::create_dir_all(at(dir)).unwrap();
         }
         for (number, path) in [(1, "a"), (2, "b"), (3, "c"), (10, "c")] {
-            let link = at(&format!("{PROFILES}/system-{number}-link"));
+            let link = at(&format!("{PROFILE}-{number}-link"));
             symlink(format!("/nix/store/{path}"), link).unwrap();
         }
-        symlink("system-3-link", at(&format!("{PROFILES}/system"))).unwrap();
-        symlink("x", at(&format!("{PROFILES}/system--link"))).unwrap();
-        symlink("x", at(&format!("{PROFILES}/per-user-4-link"))).unwrap();
+        symlink("system-3-link", at(PROFILE)).unwrap();
+        symlink("x", at(&format!("{PROFILE}--link"))).unwrap();
+        symlink("x", at(&format!("{FOLDER}/per-user-4-link"))).unwrap();
         symlink("/nix/store/b", at(CURRENT_SYSTEM)).unwrap();
         symlink("/nix/store/a", at(BOOTED_SYSTEM)).unwrap();
         let marker = r#"{"base":"a","target":"c","label":"1 of 2 components"}"#;
@@ -185,6 +170,36 @@ mod tests {
         assert!(!needs_reboot(&fs).unwrap());
         symlink("/nix/store/k1", folder.path().join("nix/store/a/kernel")).unwrap();
         symlink("/nix/store/k2", folder.path().join("nix/store/b/kernel")).unwrap();
+        assert!(needs_reboot(&fs).unwrap());
+    }
+
+    #[test]
+    fn a_default_that_must_not_be_activated_needs_a_reboot() {
+        let (folder, fs) = machine();
+        let write = |path: &str, value: &str| {
+            let text = format!(r#"{{"dbus":"{value}"}}"#);
+            std::fs::write(folder.path().join(path).join("switch-inhibitors"), text).unwrap();
+        };
+        write("nix/store/b", "dbus");
+        write("nix/store/c", "dbus");
+        assert!(!needs_reboot(&fs).unwrap());
+        write("nix/store/c", "broker");
+        assert!(needs_reboot(&fs).unwrap());
+    }
+
+    #[test]
+    fn a_booted_generation_that_is_gone_is_judged_by_what_is_kept_of_it() {
+        let (folder, fs) = machine();
+        let at = |path: &str| folder.path().join(path);
+        std::fs::remove_dir(at("nix/store/a")).unwrap();
+        symlink("/nix/store/k2", at("nix/store/b/kernel")).unwrap();
+        assert!(!needs_reboot(&fs).unwrap(), "nothing is known of it");
+        let roots = at("nix/var/nix/gcroots/nixctl/booted");
+        std::fs::create_dir_all(&roots).unwrap();
+        symlink("/nix/store/k2", roots.join("k2")).unwrap();
+        assert!(!needs_reboot(&fs).unwrap(), "the same kernel");
+        std::fs::remove_file(roots.join("k2")).unwrap();
+        symlink("/nix/store/k1", roots.join("k1")).unwrap();
         assert!(needs_reboot(&fs).unwrap());
     }
 

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::host::{Command, Fs, Host};
+use crate::host::{Command, Fs, FsError, Host};
 use crate::payload::STATE_DIR;
 use crate::payload::entry::is_store_path;
 use crate::payload::files::private_dir;
@@ -39,17 +39,13 @@ impl Generations {
     /// # Errors
     /// When the folder cannot be read, or the profile's link points elsewhere.
     pub fn read(fs: &Fs, link: &Path) -> Result<Self> {
-        let mut all = BTreeMap::new();
-        for name in fs.list(folder(link)?)? {
-            let Some(number) = name.to_str().and_then(|name| number_of(link, name)) else {
-                continue;
-            };
-            let target = fs.read_link(&folder(link)?.join(&name))?;
-            let target = target.and_then(|target| Some(target.to_str()?.to_owned()));
-            if let Some(path) = target.filter(|path| is_store_path(path)) {
-                all.insert(number, path);
-            }
-        }
+        let all = numbered(fs, link)?
+            .into_iter()
+            .filter_map(|(number, target)| {
+                let path = target.to_str().filter(|path| is_store_path(path))?;
+                Some((number, path.to_owned()))
+            });
+        let all = all.collect();
         let current = match fs.read_link(link)? {
             None => None,
             Some(target) => Some(current_of(link, &target)?),
@@ -282,9 +278,18 @@ fn next_number(fs: &Fs, link: &Path, newest: Option<u64>) -> Result<u64> {
     Ok(next)
 }
 
-fn folder(link: &Path) -> Result<&Path> {
-    link.parent()
-        .ok_or_else(|| SwitchError::Internal(format!("{} is no profile", link.display())))
+/// The links of all generations of a profile, and where each leads.
+fn numbered(fs: &Fs, link: &Path) -> std::result::Result<BTreeMap<u64, PathBuf>, FsError> {
+    let mut all = BTreeMap::new();
+    for name in fs.list(link.parent().unwrap_or(link))? {
+        let number = name.to_str().and_then(|name| number_of(link, name));
+        if let Some(number) = number
+            && let Some(target) = fs.read_link(&link.with_file_name(&name))?
+        {
+            all.insert(number, target);
+        }
+    }
+    Ok(all)
 }
 
 /// Number in the name `LINK-N-link`.

@@ -106,7 +106,7 @@ impl Prove {
     /// The first thing that is not well; or the daemon ends, or somebody cancels.
     pub fn apply(&self, context: &Context<'_>, _undo: &SwitchUndo) -> Result<Undone, ProveError> {
         let window = Duration::from_secs(self.window_seconds);
-        let mut attempts = Attempts::new(context, &self.probes);
+        let mut attempts = Attempts::new(context.host, context.cancel, &self.probes);
         let mut watch = match context.host.services.control() {
             Some(control) => Some(Watch::new(control, &self.units)?),
             None => None,

@@ -11,9 +11,8 @@ use std::time::{Duration, Instant};
 
 use nixctl_proto::settings::ProbeSettings;
 
-use crate::host::{Cancel, Command, Exec};
+use crate::host::{Cancel, Command, Exec, Host};
 use crate::payload::trust;
-use crate::resource::Context;
 use crate::switch::activate::error::UnitFailure;
 use crate::switch::step::{Probe, ProbeKind};
 
@@ -71,7 +70,7 @@ struct Attempt<'a> {
 
 impl<'a> Attempts<'a> {
     /// No try yet.
-    pub fn new(context: &Context<'_>, probes: &'a [Probe]) -> Self {
+    pub fn new(host: &Host, cancel: &Cancel, probes: &'a [Probe]) -> Self {
         let attempt = |probe| Attempt {
             probe,
             running: None,
@@ -80,8 +79,8 @@ impl<'a> Attempts<'a> {
             next: Instant::now(),
         };
         Attempts {
-            exec: context.host.exec.clone(),
-            cancel: context.cancel.clone(),
+            exec: host.exec.clone(),
+            cancel: cancel.clone(),
             probes: probes.iter().map(attempt).collect(),
         }
     }

@@ -1,38 +1,17 @@
 //! A switch planned and carried out with a real Nix, from a cache to a store that never had it.
 
-use nixctl_proto::OperationKind;
-use nixctl_proto::request::{OperationRequest, Strategy, SwitchRequest};
-use nixctl_proto::settings::Settings;
+use nixctl_proto::request::Strategy;
 
 use crate::catalogue::Planned;
-use crate::engine::{Question, Recorded, Step};
-use crate::host::Cancel;
+use crate::engine::Step;
 use crate::resource::Undone;
 use crate::switch::carry::{Carry, Machine};
 use crate::switch::plan;
-use crate::switch::plan::facts;
 use crate::switch::real::testing::Switch;
 use crate::switch::step::SwitchStep;
 
 fn planned(switch: &Switch, strategy: Strategy) -> Planned {
-    let request = SwitchRequest {
-        toplevel: switch.new["toplevel"].clone(),
-        from: Some("file:///cache".to_owned()),
-        strategy,
-        ..SwitchRequest::default()
-    };
-    let facts = facts::gather(
-        &Question {
-            request: &OperationRequest::Switch(request.clone()),
-            host: &switch.real.host,
-            settings: &Settings::default(),
-            owned: &[],
-            recorded: &Recorded::default(),
-            cancel: &Cancel::default(),
-        },
-        &request,
-        OperationKind::Switch,
-    );
+    let facts = switch.facts(Some("file:///cache"), strategy);
     plan::plan(&facts.unwrap()).unwrap()
 }
 

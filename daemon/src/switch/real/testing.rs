@@ -3,15 +3,23 @@
 //! Needs root and the laboratory's release under `target/lab/dist`; without them there is none.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command as Process;
 use std::sync::Arc;
 
+use nixctl_proto::request::{OperationRequest, Strategy, SwitchRequest};
+use nixctl_proto::settings::Settings;
+use nixctl_proto::{Failure, OperationKind};
+
+use crate::engine::{Question, Recorded};
 use crate::host::exec::SystemExec;
 use crate::host::fake::{self, FakeServices};
 use crate::host::{Cancel, Command, Exec, ExecError, Host, Output};
 use crate::payload::worker::InProcess;
 use crate::resource::{Context, Silent};
+use crate::switch::plan::SwitchFacts;
+use crate::switch::plan::facts::gather;
 use crate::switch::profile::Generations;
 use crate::switch::step::{Compose, FetchPaths, Release, SetDefault, Toplevel};
 use crate::switch::store::NixStore;
@@ -86,7 +94,10 @@ impl Drop for Real {
 
 impl Real {
     pub(super) fn new() -> Option<Self> {
-        let archive = archive();
+        Self::of(archives().into_values().next())
+    }
+
+    fn of(archive: Option<PathBuf>) -> Option<Self> {
         if !nix::unistd::Uid::effective().is_root() || archive.is_none() {
             eprintln!("skipped: this needs root, and the laboratory's release of Nix");
             return None;
@@ -182,14 +193,18 @@ impl Real {
     }
 
     pub(super) fn put_into_cache(&self, path: &str) {
-        let args = [
-            "--extra-experimental-features",
-            "nix-command",
-            "copy",
-            "--to",
-            "file:///cache",
-            path,
-        ];
+        self.copy("auto", "file:///cache", path);
+    }
+
+    /// Brings a path into the store.
+    pub(super) fn fetch_now(&self, path: &str) {
+        self.copy("file:///cache", "auto", path);
+    }
+
+    pub(super) fn copy(&self, from: &str, to: &str, path: &str) {
+        let feature = ["--extra-experimental-features", "nix-command"];
+        let args = ["copy", "--no-check-sigs", "--from", from, "--to", to, path];
+        let args = [&feature[..], &args[..]].concat();
         let copy = self.store().command("nix", &args);
         self.host.exec.run(&copy, &self.cancel).unwrap();
     }
@@ -250,17 +265,18 @@ pub(super) fn laboratory(name: &str) -> Option<(PathBuf, String)> {
     })
 }
 
-fn archive() -> Option<PathBuf> {
+/// The laboratory's releases by their names, the oldest first.
+fn archives() -> BTreeMap<OsString, PathBuf> {
     let dist = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/lab/dist");
-    let releases = std::fs::read_dir(dist).ok()?.flatten();
+    let releases = std::fs::read_dir(dist).into_iter().flatten().flatten();
     let files = releases.filter_map(|release| std::fs::read_dir(release.path()).ok());
     let files = files.flatten().flatten().map(|file| file.path());
-    let releases = files.filter(|file| {
-        file.to_str()
-            .is_some_and(|name| name.contains("nix-2") && name.ends_with(".tar.zst"))
+    let named = files.filter_map(|file| Some((file.file_name()?.to_owned(), file)));
+    let releases = named.filter(|(name, _)| {
+        let name = name.to_string_lossy();
+        name.contains("nix-2") && name.ends_with(".tar.zst")
     });
-    // The oldest: folders are listed in any order.
-    releases.min_by_key(|file| file.file_name().map(ToOwned::to_owned))
+    releases.collect()
 }
 
 /// A machine that runs the old generation, beside a cache with both.
@@ -273,7 +289,19 @@ pub(super) struct Switch {
 
 impl Switch {
     pub(super) fn new() -> Option<Self> {
-        let real = Real::new()?;
+        Some(Self::on(Real::new()?))
+    }
+
+    /// With the oldest and with the newest Nix that there is.
+    pub(super) fn both() -> impl Iterator<Item = Self> {
+        let mut all = archives().into_values();
+        let ends = [all.next(), all.next_back()];
+        ends.into_iter()
+            .filter(Option::is_some)
+            .filter_map(|archive| Some(Self::on(Real::of(archive)?)))
+    }
+
+    fn on(real: Real) -> Self {
         let (old, new) = (real.generation("1"), real.generation("2"));
         for top in [&old["toplevel"], &new["toplevel"]] {
             real.put_into_cache(top);
@@ -292,12 +320,35 @@ impl Switch {
         assert!(deleted.alive.is_empty(), "{deleted:?}");
         let before = real.content();
         assert!(before.contains(&old["toplevel"]) && !before.contains(&new["libc"]));
-        Some(Switch {
+        Switch {
             real,
             old,
             new,
             before,
-        })
+        }
+    }
+
+    /// What a switch to the new one is planned from.
+    pub(super) fn facts(
+        &self,
+        from: Option<&str>,
+        strategy: Strategy,
+    ) -> Result<SwitchFacts, Failure> {
+        let request = SwitchRequest {
+            toplevel: self.new["toplevel"].clone(),
+            from: from.map(str::to_owned),
+            strategy,
+            ..SwitchRequest::default()
+        };
+        let question = Question {
+            request: &OperationRequest::Switch(request.clone()),
+            host: &self.real.host,
+            settings: &Settings::default(),
+            owned: &[],
+            recorded: &Recorded::default(),
+            cancel: &Cancel::default(),
+        };
+        gather(&question, &request, OperationKind::Switch)
     }
 
     pub(super) fn fetch(&self, parts: &[&str]) -> FetchPaths {
@@ -325,6 +376,7 @@ impl Switch {
             ],
             label: "1 of 2 components".to_owned(),
             from: Some("/cache".to_owned()),
+            absent: Vec::new(),
         }
     }
 

@@ -260,6 +260,7 @@ fn a_hybrid_of_the_laboratorys_generations() {
         packages: Vec::new(),
         label: "redis".to_owned(),
         from: Some("/new".to_owned()),
+        absent: Vec::new(),
     };
     let mut needed = Vec::new();
     // What the hybrid lacks is named, one after the other.

@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 
 use super::*;
-use crate::host::Output;
 use crate::host::cancel::Stop;
 use crate::host::fake::Answer as Scripted;
+use crate::host::{Command, Output};
 use crate::resource::testing::Machine;
 use crate::switch::StoreUrl;
 
@@ -113,26 +113,26 @@ fn the_questions_as_nix_gets_them() {
     read(&machine, &mut Graph::new(), &cache).unwrap();
     let program = format!("{}/bin/nix", nix());
     let prefix = "--extra-experimental-features nix-command path-info";
+    let patience = "--option connect-timeout 10 --option stalled-download-timeout 20 \
+                    --option download-attempts 2";
     let lines: Vec<String> = machine
         .exec
         .lines()
         .iter()
         .map(|line| {
             let (_, args) = line.split_once(&program).unwrap();
-            args.trim().strip_prefix(prefix).unwrap().trim().to_owned()
+            let args = args.trim().strip_prefix(prefix).unwrap().trim();
+            args.replace(patience, "PATIENCE")
         })
         .collect();
+    let alone = "--store file:///srv/cache --option substituters  PATIENCE";
     assert_eq!(
         lines,
         [
             format!("--offline --recursive {}", path(0)),
             "--offline --json --stdin --json-format 1".to_owned(),
-            format!(
-                "--store file:///srv/cache --option substituters  --recursive {}",
-                path(0)
-            ),
-            "--store file:///srv/cache --option substituters  --json --stdin --json-format 1"
-                .to_owned(),
+            format!("{alone} --recursive {}", path(0)),
+            format!("{alone} --json --stdin --json-format 1"),
         ]
     );
     let homes: BTreeSet<String> = machine
@@ -148,10 +148,20 @@ fn the_questions_as_nix_gets_them() {
         })
         .map(|(_, home)| home)
         .collect();
-    assert_eq!(
-        homes.into_iter().collect::<Vec<_>>(),
-        ["/var/lib/nixctl/narinfo-home"]
-    );
+    // One for each reader, and none of them is left.
+    assert_eq!(homes.len(), 2);
+    let process = format!("/run/nixctl/ask-{}-", std::process::id());
+    for home in homes {
+        assert!(home.starts_with(&process), "{home}");
+        assert!(!machine.path(&home).exists(), "{home}");
+    }
+    let ssh = Source::Cache(StoreUrl::new("ssh://host").unwrap());
+    read(&machine, &mut Graph::new(), &ssh).unwrap();
+    let calls = machine.exec.calls();
+    let env = &calls.last().unwrap().env;
+    let batch =
+        |(name, value): &(String, String)| name == "NIX_SSHOPTS" && value.contains("BatchMode=yes");
+    assert!(env.iter().any(batch), "{env:?}");
 }
 
 #[test]
@@ -210,4 +220,86 @@ fn it_stops_when_asked_and_at_its_deadline() {
     let calls = machine.exec.calls();
     assert_eq!(calls.len(), 2);
     assert!(calls.iter().all(|call| call.deadline == Duration::ZERO));
+}
+
+/// What a layered graph of so many paths looks like to Nix: each refers to ten before it.
+fn large(command: &Command, count: usize) -> Output {
+    let name = |n: usize| format!("/nix/store/{n:032}-package-with-a-name-{n}-1.2.3");
+    let stdout = if command.args.iter().any(|arg| arg == "--recursive") {
+        (0..count).map(|n| name(n) + "\n").collect()
+    } else {
+        let asked = String::from_utf8(command.stdin.clone()).unwrap();
+        let entry = |line: &str| {
+            let n: usize = line[11..43].parse().unwrap();
+            let before = (1..=10).filter_map(|step| n.checked_sub(step * step));
+            let references: Vec<String> = before.map(|n| format!("\"{}\"", name(n))).collect();
+            format!(
+                "\"{line}\":{{\"ca\":null,\"deriver\":\"{line}.drv\",\"downloadSize\":{n},\
+                 \"narHash\":\"sha256-AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\",\"narSize\":{n},\
+                 \"references\":[{}],\"registrationTime\":1,\"signatures\":[\"cache.nixos.org-1:{}\"],\
+                 \"url\":\"nar/{}.nar.xz\"}}",
+                references.join(","),
+                "s".repeat(88),
+                "u".repeat(52),
+            )
+        };
+        let entries: Vec<String> = asked.lines().map(entry).collect();
+        format!("{{{}}}", entries.join(","))
+    };
+    Output {
+        stdout: stdout.into_bytes(),
+        ..Output::default()
+    }
+}
+
+fn most_resident() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    line.unwrap()
+        .trim()
+        .trim_end_matches(" kB")
+        .parse()
+        .unwrap()
+}
+
+/// Seconds of the processor that this thread had.
+fn busy() -> Duration {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
+    Duration::from_nanos(text.split_whitespace().next().unwrap().parse().unwrap())
+}
+
+/// Bounds for a build without optimisation; the figures are printed.
+#[test]
+fn a_hundred_thousand_paths_are_quick() {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    const COUNT: usize = 100_000;
+    static ANSWERING: AtomicU64 = AtomicU64::new(0);
+    let machine = Machine::new();
+    let answer = Scripted::effect(|command| {
+        let began = busy();
+        let output = large(command, COUNT);
+        let took = u64::try_from((busy() - began).as_micros()).unwrap();
+        ANSWERING.fetch_add(took, Ordering::Relaxed);
+        output
+    });
+    machine.exec.answer("/proc/self/exe", &[], answer);
+    let mut graph = Graph::new();
+    let (before, began) = (most_resident(), busy());
+    let root = format!("/nix/store/{:032}-package-with-a-name-0-1.2.3", 0);
+    ClosureReader::new(&machine.host, &nix(), &machine.cancel)
+        .read(
+            &mut graph,
+            &Source::Local,
+            &[StorePath::new(&root).unwrap()],
+        )
+        .unwrap();
+    let answering = Duration::from_micros(ANSWERING.load(Ordering::Relaxed));
+    let took = (busy() - began).saturating_sub(answering);
+    let more = (most_resident() - before) / 1024;
+    let paths = graph.len();
+    let size = machine.exec.calls().len();
+    println!("{paths} paths in {took:?} and {more} MiB, {size} questions");
+    assert_eq!(graph.len(), COUNT);
+    assert!(took < Duration::from_secs(30), "{took:?}");
+    assert!(more < 200, "{more} MiB");
 }

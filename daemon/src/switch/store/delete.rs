@@ -1,18 +1,27 @@
 //! Deleting store paths: only Nix decides what is dead, and what it keeps is told.
 //!
-//! Nix ends at the first path of a command that is still alive, so it is asked first for all that is
-//! dead. What becomes alive between the two (a process that opens a file) is taken out and the rest
-//! tried again. A derivation that was left behind keeps nothing here: hybrids do not need theirs.
+//! Nix ends at the first path of a command that is still alive, or that something alive refers to, so
+//! it is asked first for all that is dead, and again when it ended early: a process that opened a
+//! file meanwhile is waited for a little. What is left then would hold on to all that it refers to. A hybrid that is dead goes with them: it holds on to what it names. A derivation that was left behind keeps nothing here: hybrids do not need theirs.
 
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
+use crate::switch::compose::MARKER;
 use crate::switch::error::Result;
 use crate::switch::store::{BATCH, NixStore, batches};
 
 /// Deleting a large closure from a slow disk, or waiting for somebody else's garbage collection.
 const DELETE_DEADLINE: Duration = Duration::from_secs(3600);
+/// Before what is in use for a moment is tried again: programs of units that just ended, timers.
+const PAUSES: [Duration; 3] = [
+    Duration::from_millis(300),
+    Duration::from_secs(1),
+    Duration::from_secs(3),
+];
+/// Paths of which is asked why they are alive.
+const LOOKED_AT: usize = 5;
 /// Rounds in which paths turn out to be alive after all, before the rest is given up.
 const MOST_SURPRISES: usize = 20;
 /// Derivations and outputs are dead when nothing needs them themselves.
@@ -51,9 +60,36 @@ impl NixStore<'_> {
             space.map(|space| space.free_bytes)
         };
         let before = free()?;
-        let dead = self.dead()?;
-        let mut open: Vec<String> = there.intersection(&dead).cloned().collect();
+        self.delete_dead(paths)?;
+        let mut alive = self.valid(paths)?;
+        for pause in PAUSES {
+            if alive.is_empty() || !self.is_held_for_a_moment(&alive)? {
+                break;
+            }
+            std::thread::sleep(pause);
+            self.delete_dead(paths)?;
+            alive = self.valid(paths)?;
+        }
+        Ok(Deleted {
+            deleted: there.difference(&alive).cloned().collect(),
+            alive,
+            freed: free()?.saturating_sub(before),
+        })
+    }
+
+    /// Deletes those of the paths that are dead now. Nix names a path, and means that or anything
+    /// that refers to it: so all are asked for again, and a path is given up only when Nix calls it
+    /// dead and deletes nothing.
+    fn delete_dead(&self, paths: &[String]) -> Result<()> {
+        let mut given_up = BTreeSet::new();
         for _ in 0..MOST_SURPRISES {
+            let there = self.valid(paths)?;
+            let dead = self.dead()?;
+            // What ended between the building of a hybrid and its root left it to nobody.
+            let lost = dead.iter().filter(|path| is_hybrid(path));
+            let open: BTreeSet<&String> = there.intersection(&dead).chain(lost).collect();
+            let open = open.into_iter().filter(|path| !given_up.contains(*path));
+            let open: Vec<String> = open.cloned().collect();
             let mut surprises = Vec::new();
             for batch in open.chunks(BATCH) {
                 surprises.extend(self.delete_batch(batch)?);
@@ -61,17 +97,25 @@ impl NixStore<'_> {
             if surprises.is_empty() {
                 break;
             }
-            let left = self.valid(&open)?;
-            // One of several batches may only be waiting for those of another that refer to it.
-            let is_stuck = open.len() <= BATCH || left.len() == open.len();
-            open.retain(|path| left.contains(path) && !(is_stuck && surprises.contains(path)));
+            if self.valid(&open)?.len() == open.len() {
+                given_up.extend(surprises);
+            }
         }
-        let alive = self.valid(paths)?;
-        Ok(Deleted {
-            deleted: there.difference(&alive).cloned().collect(),
-            alive,
-            freed: free()?.saturating_sub(before),
-        })
+        Ok(())
+    }
+
+    /// Whether something that ends by itself needs one of these paths: a process that runs, or a
+    /// command of Nix. What has died meanwhile counts, too.
+    fn is_held_for_a_moment(&self, paths: &BTreeSet<String>) -> Result<bool> {
+        let some: Vec<String> = paths.iter().take(LOOKED_AT).cloned().collect();
+        let roots = match self.ask(&["--query", "--roots"], &some) {
+            Ok(output) => output.text(),
+            Err(error) if error.is_stopped() => return Err(error),
+            // Somebody else deleted one meanwhile.
+            Err(_) => return Ok(true),
+        };
+        let mut links = roots.lines().filter_map(|line| line.split_once(" -> "));
+        Ok(links.all(|(link, _)| link.starts_with("/proc/") || link.starts_with('{')))
     }
 
     /// All paths that nothing needs.
@@ -106,6 +150,14 @@ impl NixStore<'_> {
     }
 }
 
+/// Whether a path is a hybrid, or the derivation of one: ours, whoever holds it. While it is there,
+/// Nix deletes nothing that it refers to.
+fn is_hybrid(path: &str) -> bool {
+    let name = path.split_once('-').map(|(_, name)| name);
+    name.and_then(|name| name.strip_prefix(MARKER))
+        .is_some_and(|rest| rest.starts_with('-'))
+}
+
 /// The path that Nix says it cannot delete.
 fn alive(said: &str) -> Option<String> {
     let lower = said.to_lowercase();
@@ -116,6 +168,7 @@ fn alive(said: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
     use std::sync::{Arc, Mutex};
 
     use super::*;
@@ -123,8 +176,8 @@ mod tests {
     use crate::host::fake::Answer;
     use crate::switch::testing::{Fixture, store_path};
 
-    /// A store with these paths, of which `dead` is said to be dead and `surprise` is not.
-    fn store(paths: &[String], dead: &[String], surprise: Option<String>) -> Fixture {
+    /// A store with these paths, of which `dead` is said to be dead and `surprise` is not, so often.
+    fn store(paths: &[String], dead: &[String], surprise: Option<(String, usize)>) -> Fixture {
         let fixture = Fixture::new();
         let there: Arc<Mutex<BTreeSet<String>>> =
             Arc::new(Mutex::new(paths.iter().cloned().collect()));
@@ -144,14 +197,19 @@ mod tests {
         };
         fixture.answer(&["--check-validity"], Answer::effect(check));
         fixture.answer(&["--gc", "--print-dead"], Answer::text(&dead.join("\n")));
+        let surprises = AtomicUsize::new(0);
         let delete = move |command: &crate::host::Command| {
             let mut there = there.lock().unwrap();
+            let so_far = surprises.fetch_add(1, Ordering::SeqCst);
             for path in command
                 .args
                 .iter()
                 .filter(|arg| arg.starts_with("/nix/store/"))
             {
-                if surprise.as_ref() == Some(path) {
+                if surprise
+                    .as_ref()
+                    .is_some_and(|(it, times)| it == path && so_far < *times)
+                {
                     let stderr = format!(
                         "error: Cannot delete path '{path}' since it is still alive. To find out why"
                     );
@@ -193,10 +251,44 @@ mod tests {
     fn one_that_became_alive_does_not_stop_the_rest() {
         let all = paths(&["a", "b", "c", "d"]);
         for surprise in &all {
-            let fixture = store(&all, &all, Some(surprise.clone()));
+            let fixture = store(&all, &all, Some((surprise.clone(), usize::MAX)));
+            fixture.answer(&["--query", "--roots"], Answer::text("/x -> y"));
             let deleted = fixture.store().delete(&all).unwrap();
             assert_eq!(deleted.alive, BTreeSet::from([surprise.clone()]));
             assert_eq!(deleted.deleted.len(), 3);
+        }
+    }
+
+    #[test]
+    fn one_that_something_in_use_refers_to_is_tried_again() {
+        let all = paths(&["a", "b", "c", "d"]);
+        for surprise in &all {
+            let fixture = store(&all, &all, Some((surprise.clone(), 1)));
+            let deleted = fixture.store().delete(&all).unwrap();
+            assert_eq!(deleted.alive, BTreeSet::new(), "{surprise}");
+        }
+    }
+
+    #[test]
+    fn what_a_process_uses_is_waited_for_and_what_a_root_holds_is_not() {
+        let all = paths(&["a", "b"]);
+        for (roots, goes) in [
+            ("/proc/7/exe -> x\n{temp:8} -> x", true),
+            ("/x -> y", false),
+        ] {
+            let fixture = store(&all, &all, None);
+            let (first, dead) = (AtomicUsize::new(0), all.join("\n"));
+            let dead = move |_: &crate::host::Command| Output {
+                stdout: match first.fetch_add(1, Ordering::SeqCst) {
+                    0 => Vec::new(),
+                    _ => dead.clone().into(),
+                },
+                ..Output::default()
+            };
+            fixture.answer(&["--gc", "--print-dead"], Answer::effect(dead));
+            fixture.answer(&["--query", "--roots"], Answer::text(roots));
+            let deleted = fixture.store().delete(&all).unwrap();
+            assert_eq!(deleted.alive.is_empty(), goes, "{roots}");
         }
     }
 

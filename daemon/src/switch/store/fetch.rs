@@ -199,7 +199,7 @@ fn kind(log: &NixLog) -> Trouble {
         "database or disk is full",
     ];
     const TRUST: [&str; 3] = ["signature by a trusted key", "hash mismatch", "not signed"];
-    const NETWORK: [&str; 16] = [
+    const NETWORK: [&str; 19] = [
         "could not connect",
         "couldn't connect",
         "failed to connect",
@@ -213,6 +213,9 @@ fn kind(log: &NixLog) -> Trouble {
         "http error 5",
         "http error 429",
         "recv failure",
+        "send failure",
+        "stream error",
+        "partial file",
         "transfer closed",
         "empty reply",
         "ssl connect",
@@ -298,6 +301,9 @@ mod tests {
             waits.starts_with("needs the network: unable to download 'http://x'"),
             "{waits}"
         );
+        let cut = "error: unable to download 'http://x/y.narinfo': HTTP error 200 (curl error: \
+                   Transferred a partial file)";
+        assert!(failing(&[message(0, cut)]).waits().is_some());
         let nobody = failing(&[message(
             0,
             "error: path '/nix/store/x' is required, but there is no substituter that can build it",

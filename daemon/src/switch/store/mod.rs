@@ -4,11 +4,15 @@
 //! to be well. Arguments are store paths that were checked, in batches that fit a command line.
 //! Fetching is in `fetch`, deleting in `delete`, building in `compose`.
 
+mod ask;
 pub mod closure;
 pub mod delete;
 pub mod fetch;
+mod holders;
 pub mod internal_json;
+pub mod locate;
 pub(super) mod path_info;
+mod read_error;
 pub(super) mod source;
 
 use std::collections::BTreeSet;
@@ -17,6 +21,7 @@ use std::time::Duration;
 
 use crate::host::exec::Output;
 use crate::host::{Cancel, Command, Host};
+use crate::payload::STATE_DIR;
 use crate::payload::entry::is_store_path;
 use crate::resource::{Context, nix_command};
 use crate::switch::error::{Result, SwitchError};
@@ -27,6 +32,8 @@ const PLACES: [&str; 3] = [
     "/nix/var/nix/profiles/default",
     "/run/current-system/sw",
 ];
+/// Home of the programs, below the state folder: Nix keeps there what caches said while it fetched.
+const HOME: &str = "narinfo-home";
 /// Paths in one command: some 100 bytes each, of the two MiB that Linux allows.
 pub(super) const BATCH: usize = 5000;
 /// For a question about paths.
@@ -214,7 +221,10 @@ impl<'a> NixStore<'a> {
         };
         command
             .env("NIX_REMOTE", "local")
-            .env("HOME", closure::home().display().to_string())
+            .env(
+                "HOME",
+                Path::new(STATE_DIR).join(HOME).display().to_string(),
+            )
             .deadline(ASK_DEADLINE)
     }
 

@@ -1,12 +1,16 @@
-//! Reading the tree of a toplevel from the store into the data that the cut into components takes.
+//! Reading the tree of a toplevel into the data that the cut into components takes: from the store,
+//! and before anything of it is fetched from the archives that a cache has of its small parts.
 //!
 //! Links are resolved inside the store only (`tree`), so that nothing of the machine's own `/etc`
 //! gets into the picture; how many entries and how much text are read is bounded. Of `etc` every
 //! entry is listed, link trees of units and of split folders too; a link to any other folder stands for all
 //! that is in it. The packages of `sw` are what its store path refers to.
 
-pub(super) mod peek;
-pub(super) mod tree;
+mod error;
+mod located;
+pub(in crate::switch) mod nar;
+pub(in crate::switch) mod nars;
+pub(in crate::switch) mod tree;
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -15,8 +19,12 @@ use std::path::Path;
 use nixctl_planner::closure::{Graph, StorePath};
 use nixctl_planner::component::{Content, Entry, Toplevel, UNIT_DIR};
 
-use crate::host::{Fs, FsError};
-use crate::switch::toplevel::tree::{End, Place, follow, list, target};
+use crate::host::Fs;
+use crate::switch::files::Files;
+use crate::switch::toplevel::nars::Nars;
+use crate::switch::toplevel::tree::{End, Place, Reach, View};
+pub use error::ToplevelError;
+pub(in crate::switch) use located::{Known, read_located_toplevel};
 
 /// Folders of `etc` that are walked even when they are links: each of their files has an owner of
 /// its own.
@@ -36,6 +44,14 @@ const WALKED: [&str; 10] = [
 /// Folders in folders.
 const MAX_DEPTH: usize = 16;
 
+/// What an archive has around a text.
+const AROUND: u64 = 4 << 10;
+
+/// Archives that are fetched for a file in them: packages bring their own units, such as systemd.
+const UNITS_WITHIN: u64 = 64 << 20;
+const ETC_WITHIN: u64 = 4 << 20;
+const REST_WITHIN: u64 = 1 << 20;
+
 /// How much of a toplevel is read.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
@@ -45,6 +61,8 @@ pub struct Limits {
     pub text: u64,
     /// Bytes of all texts.
     pub texts: u64,
+    /// Bytes of all archives that are fetched from caches, unpacked.
+    pub nars: u64,
 }
 
 impl Default for Limits {
@@ -53,38 +71,9 @@ impl Default for Limits {
             entries: 50_000,
             text: 256 << 10,
             texts: 16 << 20,
+            nars: 128 << 20,
         }
     }
-}
-
-/// Why a toplevel could not be read.
-#[derive(Debug, thiserror::Error)]
-pub enum ToplevelError {
-    /// A file could not be read.
-    #[error(transparent)]
-    Fs(#[from] FsError),
-    /// Links that lead to each other.
-    #[error("cannot read {path}: its links lead in a circle")]
-    Loop {
-        /// The path.
-        path: String,
-    },
-    /// A part that must be a folder in the store.
-    #[error("cannot read {path}: {why}")]
-    Shape {
-        /// The path.
-        path: String,
-        /// What it is instead.
-        why: String,
-    },
-    /// More than is read of a toplevel.
-    #[error("cannot read {toplevel}: it has more than {limit}")]
-    TooMuch {
-        /// The toplevel.
-        toplevel: StorePath,
-        /// The limit.
-        limit: String,
-    },
 }
 
 /// Reads a toplevel that is in the store. What the packages of `sw` are comes from the graph, which
@@ -98,22 +87,21 @@ pub fn read_toplevel(
     path: &StorePath,
     limits: Limits,
 ) -> Result<Toplevel, ToplevelError> {
-    let mut reader = Reader {
+    let view = View {
         fs,
-        limits,
-        entries: 0,
-        texts: 0,
-        toplevel: Toplevel::new(path.clone()),
+        nars: None,
+        reach: Reach::default(),
     };
-    reader.read(graph)?;
-    Ok(reader.toplevel)
+    Reader::new(view, path, limits).read(graph)
 }
 
 struct Reader<'a> {
-    fs: &'a Fs,
+    view: View<'a>,
     limits: Limits,
     entries: usize,
     texts: u64,
+    /// What all of it cannot be read without, and was not there.
+    missed: Option<ToplevelError>,
     toplevel: Toplevel,
 }
 
@@ -124,8 +112,27 @@ enum Part {
     Rest,
 }
 
-impl Reader<'_> {
-    fn read(&mut self, graph: &Graph) -> Result<(), ToplevelError> {
+impl<'a> Reader<'a> {
+    fn new(view: View<'a>, path: &StorePath, limits: Limits) -> Self {
+        Reader {
+            view,
+            limits,
+            entries: 0,
+            texts: 0,
+            missed: None,
+            toplevel: Toplevel::new(path.clone()),
+        }
+    }
+
+    fn read(mut self, graph: &Graph) -> Result<Toplevel, ToplevelError> {
+        let result = self.parts(graph);
+        match self.missed {
+            Some(missed) => Err(missed),
+            None => result.map(|()| self.toplevel),
+        }
+    }
+
+    fn parts(&mut self, graph: &Graph) -> Result<(), ToplevelError> {
         let top = Place::of(self.toplevel.path.clone());
         let top = self.directory(&top)?.ok_or_else(|| ToplevelError::Shape {
             path: top.path(),
@@ -135,11 +142,11 @@ impl Reader<'_> {
             self.toplevel.scaffold.insert(etc.store.clone());
             self.walk(Part::Etc, &etc, "", None, 0)?;
         }
-        if let Some(sw) = self.directory(&top.child("sw"))? {
+        if let Some(sw) = self.link_tree(&top.child("sw"))? {
             self.toplevel.packages = referred(graph, &sw.store);
             self.toplevel.scaffold.insert(sw.store);
         }
-        for name in list(self.fs, &top)? {
+        for name in self.view.list(Path::new(&top.path()))? {
             if name != "etc" && name != "sw" {
                 self.entry(Part::Rest, &top, &name, "", None, 0)?;
             }
@@ -147,13 +154,29 @@ impl Reader<'_> {
         Ok(())
     }
 
+    /// A folder of which nothing is read but that it is there; in a cache not even that.
+    fn link_tree(&mut self, place: &Place) -> Result<Option<Place>, ToplevelError> {
+        let reach = Reach {
+            whole: 0,
+            ..Nars::TREE
+        };
+        match self.view.with(reach).follow(place)? {
+            End::Unread(tree) if tree.rest.is_empty() => Ok(Some(tree)),
+            _ => self.directory(place),
+        }
+    }
+
     /// The folder in the store that a path leads to; nothing when there is none.
-    fn directory(&self, place: &Place) -> Result<Option<Place>, ToplevelError> {
-        let why = match follow(self.fs, place)? {
+    fn directory(&mut self, place: &Place) -> Result<Option<Place>, ToplevelError> {
+        let why = match self.view.with(Nars::TREE).follow(place)? {
             End::Directory(directory) => return Ok(Some(directory)),
             End::Nothing => return Ok(None),
             End::Outside(target) => format!("it leads out of the store, to {target}"),
             End::File(..) | End::Other(_) => "it is no folder".to_owned(),
+            End::Unread(unread) => {
+                self.miss(&unread);
+                return Ok(None);
+            }
         };
         Err(ToplevelError::Shape {
             path: place.path(),
@@ -173,7 +196,7 @@ impl Reader<'_> {
         if depth > MAX_DEPTH {
             return Err(self.too_much(format!("{MAX_DEPTH} folders in folders")));
         }
-        for name in list(self.fs, place)? {
+        for name in self.view.list(Path::new(&place.path()))? {
             self.entry(part, place, &name, key, origin, depth)?;
         }
         Ok(())
@@ -204,8 +227,9 @@ impl Reader<'_> {
             self.put(part, key, origin.cloned(), Content::Opaque(place.path()));
             return Ok(());
         }
-        let link = target(self.fs, &place)?;
-        let end = follow(self.fs, &place)?;
+        let view = self.view.with(self.reach(part, &key));
+        let link = view.target(&place)?;
+        let end = view.follow(&place)?;
         // A link to what is beside it, as aliases and `.wants` folders have, is told as it is.
         if let Some(target) = &link
             && is_beside(target, &end, parent)
@@ -240,12 +264,34 @@ impl Reader<'_> {
                 let origin = self.origin(&folder, origin);
                 self.walk(part, &folder, &key, origin.as_ref(), depth + 1)?;
             }
-            End::Directory(folder) => {
-                let origin = self.origin(&folder, origin);
-                self.put(part, key, origin, Content::Opaque(folder.path()));
+            // Without the folders of units, all of them would seem to be gone.
+            End::Unread(unread) if part == Part::Etc && is_walked(&key) => self.miss(&unread),
+            End::Directory(opaque) | End::Unread(opaque) => {
+                let origin = self.origin(&opaque, origin);
+                self.put(part, key, origin, Content::Opaque(opaque.path()));
             }
         }
         Ok(())
+    }
+
+    /// Goes on without it, so that a round finds as much as there is to be fetched.
+    fn miss(&mut self, unread: &Place) {
+        self.missed.get_or_insert_with(|| ToplevelError::Shape {
+            path: unread.path(),
+            why: "it is too large to be read from a cache".to_owned(),
+        });
+    }
+
+    /// Which archives are worth being fetched for an entry.
+    fn reach(&self, part: Part, key: &str) -> Reach {
+        let whole = self.limits.text + AROUND;
+        let within = match part {
+            Part::Rest => REST_WITHIN,
+            Part::Etc if is_walked(key) => return Nars::TREE,
+            Part::Etc if key.starts_with(UNIT_DIR) => UNITS_WITHIN,
+            Part::Etc => ETC_WITHIN,
+        };
+        Reach { whole, within }
     }
 
     /// The store path that something is in, unless that is a link tree of the toplevel.
@@ -269,8 +315,8 @@ impl Reader<'_> {
         if self.texts > self.limits.texts {
             return Err(self.too_much(format!("{} bytes of text", self.limits.texts)));
         }
-        let bytes = self.fs.read(Path::new(&path), self.limits.text)?;
-        let text = String::from_utf8(bytes.unwrap_or_default()).ok();
+        let bytes = self.view.read(Path::new(&path), self.limits.text)?;
+        let text = bytes.and_then(|bytes| String::from_utf8(bytes).ok());
         Ok(match text.filter(|text| !text.contains('\0')) {
             Some(text) => Content::Text(text),
             None => Content::Opaque(path),

@@ -1,19 +1,21 @@
-//! Finding one's way in the store: links are resolved here, name by name, and only inside of it.
+//! Finding one's way in the store: links are resolved here only inside of it.
 //!
 //! A link that leads out of the store is said to, and not followed: what is read must be the
-//! generation's, never the machine's own `/etc`.
+//! generation's, never the machine's own `/etc`. A store path that is not here yet is read out of
+//! its archive, as far as that was fetched.
 
-use std::ffi::OsString;
-use std::path::Path;
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
 
 use nixctl_planner::closure::{STORE_DIR, StorePath};
 
-use crate::host::Fs;
-use crate::host::fs::Kind;
+use crate::host::{Fs, FsError};
+use crate::switch::files::{Files, Seen, Way, walk};
 use crate::switch::toplevel::ToplevelError;
-
-/// Links followed in one path before it counts as a loop, as in the kernel.
-const MAX_LINKS: u32 = 40;
+use crate::switch::toplevel::nar::Node;
+use crate::switch::toplevel::nars::Nars;
 
 /// A place in the store with no link on the way to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,6 +38,27 @@ pub(in crate::switch) enum End {
     Outside(String),
     /// Nowhere.
     Nothing,
+    /// Somewhere that was not read, because it is in a cache only.
+    Unread(Place),
+}
+
+/// Up to which size an archive is worth being fetched, in bytes.
+#[derive(Debug, Clone, Copy, Default)]
+pub(in crate::switch) struct Reach {
+    /// When the store path itself is what is looked for.
+    pub whole: u64,
+    /// When that is something in it.
+    pub within: u64,
+}
+
+/// The store as it is seen from here, and all else as it is on the machine.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::switch) struct View<'a> {
+    pub fs: &'a Fs,
+    /// What is in caches only.
+    pub nars: Option<&'a Nars<'a>>,
+    /// What is fetched of it when it is looked for.
+    pub reach: Reach,
 }
 
 impl Place {
@@ -65,105 +88,108 @@ impl Place {
             format!("{}/{}", self.store, self.rest)
         }
     }
-}
 
-/// Names in a folder, sorted.
-pub(in crate::switch) fn list(fs: &Fs, place: &Place) -> Result<Vec<OsString>, ToplevelError> {
-    Ok(fs.list(Path::new(&place.path()))?)
-}
-
-/// The target of the link at this place, if it is one.
-pub(in crate::switch) fn target(fs: &Fs, place: &Place) -> Result<Option<String>, ToplevelError> {
-    let target = fs.read_link(Path::new(&place.path()))?;
-    Ok(target.map(|target| target.to_string_lossy().into_owned()))
-}
-
-/// Follows a path to its end. The folder that holds it must have no link on the way to it.
-pub(in crate::switch) fn follow(fs: &Fs, place: &Place) -> Result<End, ToplevelError> {
-    let mut links = 0;
-    let mut pending = place.clone();
-    'again: loop {
-        let mut here = Place::of(pending.store.clone());
-        let names: Vec<String> = names(&pending.rest);
-        // The store path itself may be a link, too.
-        for at in 0..=names.len() {
-            if at > 0 {
-                here = here.child(&names[at - 1]);
-            }
-            let path = here.path();
-            let Some(meta) = fs.meta(Path::new(&path))? else {
-                return Ok(End::Nothing);
-            };
-            let is_last = at == names.len();
-            match meta.kind {
-                Kind::Link => {
-                    links += 1;
-                    if links > MAX_LINKS {
-                        return Err(ToplevelError::Loop { path: place.path() });
-                    }
-                    let target = target(fs, &here)?.unwrap_or_default();
-                    match beyond(&here, &target, &names[at..]) {
-                        Ok(next) => {
-                            pending = next;
-                            continue 'again;
-                        }
-                        Err(outside) => return Ok(End::Outside(outside)),
-                    }
-                }
-                Kind::Directory if is_last => return Ok(End::Directory(here)),
-                Kind::Directory => {}
-                _ if !is_last => return Ok(End::Nothing),
-                Kind::File => return Ok(End::File(here, meta.size)),
-                Kind::Other => return Ok(End::Other(here)),
-            }
-        }
-    }
-}
-
-/// Where a link and the names behind it lead; the whole path when that is out of the store.
-fn beyond(link: &Place, target: &str, names: &[String]) -> Result<Place, String> {
-    let mut path = if target.starts_with('/') {
-        String::new()
-    } else {
-        let own = link.path();
-        own.rsplit_once('/')
-            .map_or(String::new(), |(parent, _)| parent.to_owned())
-    };
-    let names = names.iter().map(String::as_str);
-    for name in target.split('/').chain(names) {
-        match name {
-            "" | "." => {}
-            // What is before it has no link in it, so that taking a name off is right.
-            ".." => path.truncate(path.rfind('/').unwrap_or(0)),
-            name => {
-                path.push('/');
-                path.push_str(name);
-            }
-        }
-        // Once out of the store, whatever comes back into it went through the machine.
-        let inside = path == STORE_DIR
-            || path.starts_with(&format!("{STORE_DIR}/"))
-            || format!("{STORE_DIR}/").starts_with(&format!("{path}/"));
-        if !inside {
-            return Err(if target.starts_with('/') {
-                target.to_owned()
-            } else {
-                path
-            });
-        }
-    }
-    match StorePath::containing(&path) {
-        Ok((store, rest)) => Ok(Place {
+    /// The place that a path in the store names.
+    fn at(path: &Path) -> Option<Self> {
+        let (store, rest) = StorePath::containing(path.to_str()?).ok()?;
+        Some(Place {
             store,
             rest: rest.to_owned(),
-        }),
-        Err(_) => Err(path),
+        })
     }
 }
 
-fn names(rest: &str) -> Vec<String> {
-    rest.split('/')
-        .filter(|name| !name.is_empty())
-        .map(str::to_owned)
-        .collect()
+impl View<'_> {
+    /// The same where other archives are worth being fetched.
+    pub(in crate::switch) fn with(self, reach: Reach) -> Self {
+        View { reach, ..self }
+    }
+
+    /// The target of the link at this place, if it is one.
+    pub(in crate::switch) fn target(self, place: &Place) -> Result<Option<String>, FsError> {
+        let target = self.read_link(Path::new(&place.path()))?;
+        Ok(target.map(|target| target.to_string_lossy().into_owned()))
+    }
+
+    /// Follows a path to its end. The folder that holds it must have no link on the way to it.
+    pub(in crate::switch) fn follow(self, place: &Place) -> Result<End, ToplevelError> {
+        let path = match walk(&self, Path::new(&place.path()), in_store)? {
+            Way::To(path) => path,
+            Way::Out(target) => return Ok(End::Outside(target.to_string_lossy().into_owned())),
+            Way::Circle => return Err(ToplevelError::Loop { path: place.path() }),
+        };
+        let Some(end) = Place::at(&path) else {
+            return Ok(End::Outside(path.to_string_lossy().into_owned()));
+        };
+        Ok(match self.look(&path)? {
+            None => End::Nothing,
+            Some(Seen::File(size)) => End::File(end, size),
+            Some(Seen::Directory) => End::Directory(end),
+            Some(Seen::Link | Seen::Other) => End::Other(end),
+            Some(Seen::Unread) => End::Unread(end),
+        })
+    }
+
+    /// What an archive has at a path; the path is in the store of the machine, or outside of it,
+    /// when there is no answer.
+    fn node(&self, path: &Path) -> Option<Option<&Node>> {
+        let nars = self.nars?;
+        let place = Place::at(path).filter(|place| nars.is_remote(&place.store))?;
+        let most = match place.rest.is_empty() {
+            true => self.reach.whole,
+            false => self.reach.within,
+        };
+        Some(nars.look(&place, most))
+    }
+}
+
+impl Files for View<'_> {
+    fn look(&self, path: &Path) -> Result<Option<Seen>, FsError> {
+        let Some(node) = self.node(path) else {
+            return self.fs.look(path);
+        };
+        Ok(node.map(|node| match node {
+            Node::File(size, _) => Seen::File(*size),
+            Node::Folder(_) => Seen::Directory,
+            Node::Link(_) => Seen::Link,
+            Node::Unread => Seen::Unread,
+        }))
+    }
+
+    fn read_link(&self, path: &Path) -> Result<Option<PathBuf>, FsError> {
+        match self.node(path) {
+            None => self.fs.read_link(path),
+            Some(Some(Node::Link(target))) => Ok(Some(OsStr::from_bytes(target).into())),
+            Some(_) => Ok(None),
+        }
+    }
+
+    fn list(&self, path: &Path) -> Result<Vec<OsString>, FsError> {
+        match self.node(path) {
+            None => self.fs.list(path),
+            Some(None) => Ok(Vec::new()),
+            Some(Some(Node::Folder(folder))) if folder.is_whole => {
+                let names = folder.entries.keys().cloned();
+                Ok(names.map(OsString::from_vec).collect())
+            }
+            Some(Some(_)) => Err(FsError {
+                action: "list",
+                path: path.to_owned(),
+                source: io::Error::other("all of it cannot be read from a cache"),
+            }),
+        }
+    }
+
+    fn read(&self, path: &Path, limit: u64) -> Result<Option<Vec<u8>>, FsError> {
+        match self.node(path) {
+            None => self.fs.read(path, limit),
+            Some(Some(Node::File(_, content))) => Ok(content.clone()),
+            Some(_) => Ok(None),
+        }
+    }
+}
+
+/// Once out of the store, whatever comes back into it went through the machine.
+fn in_store(path: &Path) -> bool {
+    path.starts_with(STORE_DIR) || Path::new(STORE_DIR).starts_with(path)
 }

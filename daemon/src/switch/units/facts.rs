@@ -11,7 +11,8 @@ use nixctl_planner::units::{
 use crate::host::service::{Control, LoadedUnit};
 use crate::host::{Fs, FsError};
 use crate::switch::activate::error::ActivateError;
-use crate::switch::units::read::{content, existing, fstab, managers, unit_set};
+use crate::switch::files::{Files, Seen, content, existing, found};
+use crate::switch::units::read::{fstab, managers, unit_set};
 
 /// Where switch-to-configuration writes down what it has still to do, and the phase that does it.
 pub const LEFT_OVER: [(Phase, &str); 3] = [
@@ -54,7 +55,7 @@ pub fn decide_now(
 /// As [`decide_now`].
 pub fn decide_about(
     fs: &Fs,
-    theirs: &Fs,
+    theirs: &dyn Files,
     control: &dyn Control,
     toplevel: &Path,
     wanted: &BTreeSet<UnitName>,
@@ -72,7 +73,7 @@ pub fn decide_about(
         old: &fstabs.0,
         new: &fstabs.1,
     });
-    let managers = managers(fs, toplevel)?;
+    let managers = managers(fs, theirs, toplevel)?;
     let mut unfinished = left_over(fs);
     unfinished.start.extend(missing(&loaded, &new, wanted));
     let mut decisions = decide(&Facts {
@@ -103,8 +104,8 @@ pub fn decide_about(
 ///
 /// # Errors
 /// When they cannot be read.
-pub fn units_of(fs: &Fs, toplevel: &Path) -> Result<UnitSet, FsError> {
-    unit_set(fs, &toplevel.join("etc/systemd/system"))
+pub fn units_of(files: &dyn Files, toplevel: &Path) -> Result<UnitSet, FsError> {
+    unit_set(files, &toplevel.join("etc/systemd/system"))
 }
 
 /// Units as the planner takes them, known to be active only.
@@ -125,7 +126,7 @@ pub fn as_active(units: &BTreeSet<UnitName>) -> Vec<ActiveUnit> {
 /// # Errors
 /// When it cannot be looked at.
 pub fn has_file(fs: &Fs, path: &Path) -> Result<bool, FsError> {
-    Ok(existing(fs, path)?.is_some_and(|path| !fs.is_dir(&path)))
+    Ok(found(fs, path)?.is_some_and(|(_, seen)| seen != Seen::Directory))
 }
 
 /// Bytes of a small file; none when it is not there or cannot be read.

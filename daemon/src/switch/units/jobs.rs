@@ -9,6 +9,21 @@ use crate::host::service::{JobVerb, UnitJob};
 use crate::switch::units::Executor;
 use crate::switch::units::progress::Progress;
 
+/// For what a job waits for besides its own unit: others of its wave, a busy machine.
+const GRACE: Duration = Duration::from_secs(30);
+
+/// What systemd lets a job of a unit with these limits take; `None` when there is none. A stop is
+/// asked for and then forced, each within the limit, and a start that takes too long is stopped.
+fn allowed(verb: Verb, start: Option<Duration>, stop: Option<Duration>) -> Option<Duration> {
+    let stopping = stop?.saturating_mul(2);
+    let starting = || Some(start?.saturating_add(stopping));
+    match verb {
+        Verb::Stop => Some(stopping),
+        Verb::Start | Verb::Reload => starting(),
+        Verb::Restart => Some(stopping.saturating_add(starting()?)),
+    }
+}
+
 impl Executor<'_> {
     /// Submits the jobs of a phase, wave by wave, and notes what fails.
     pub(in crate::switch) fn jobs(&mut self, phase: Phase) {
@@ -60,8 +75,8 @@ impl Executor<'_> {
         }
     }
 
-    /// Time for a job: what is usual, and what the unit itself asks for. Targets wait for all that
-    /// hangs on them, and units without a limit may take what is left.
+    /// Time for a job, from the unit's own limits. Targets wait for all that hangs on them, and units
+    /// without a limit may take what is left.
     fn deadline(&self, verb: Verb, unit: &UnitName) -> Duration {
         let usual = Duration::from_secs(self.unit_seconds);
         let left = self
@@ -71,18 +86,12 @@ impl Executor<'_> {
         if unit.kind() == UnitType::Target {
             return left;
         }
-        let Ok(details) = self.control.details(unit.as_str()) else {
-            return usual;
-        };
-        let (start, stop) = (details.start_timeout, details.stop_timeout);
-        let own = match verb {
-            Verb::Stop => stop,
-            Verb::Start | Verb::Reload => start,
-            Verb::Restart => start
-                .zip(stop)
-                .map(|(start, stop)| start.saturating_add(stop)),
-        };
-        own.map_or(left, |own| usual.saturating_add(own)).min(left)
+        match self.control.details(unit.as_str()) {
+            Ok(details) => allowed(verb, details.start_timeout, details.stop_timeout)
+                .map_or(left, |own| own.saturating_add(GRACE))
+                .min(left),
+            Err(_) => usual,
+        }
     }
 
     /// Notes which start of the units to be restarted is the last one, so that after a crash none
@@ -120,5 +129,26 @@ fn verb_of(verb: Verb) -> JobVerb {
         Verb::Reload => JobVerb::Reload,
         Verb::Restart => JobVerb::Restart,
         Verb::Start => JobVerb::Start,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_job_has_the_time_that_the_unit_itself_has() {
+        let seconds = |it: u64| Some(Duration::from_secs(it));
+        for (verb, start, stop, expected) in [
+            (Verb::Stop, seconds(90), seconds(10), seconds(20)),
+            (Verb::Stop, None, seconds(10), seconds(20)),
+            (Verb::Start, seconds(90), seconds(10), seconds(110)),
+            (Verb::Reload, seconds(5), seconds(10), seconds(25)),
+            (Verb::Restart, seconds(90), seconds(10), seconds(130)),
+            (Verb::Restart, None, seconds(10), None),
+            (Verb::Start, seconds(90), None, None),
+        ] {
+            assert_eq!(allowed(verb, start, stop), expected, "{verb:?}");
+        }
     }
 }

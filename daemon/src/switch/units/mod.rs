@@ -61,7 +61,7 @@ pub struct Executor<'a> {
     pub run: &'a str,
     /// How far it is.
     pub progress: Progress,
-    /// Seconds for a job, besides the unit's own.
+    /// Seconds for a job of a unit that does not say what it may take.
     pub unit_seconds: u64,
     /// When the whole of it should be done.
     pub until: Instant,
@@ -96,10 +96,9 @@ impl Executor<'_> {
                 tracing::warn!("{error}");
             }
             self.forget_lists(phase);
-            if phase == Phase::Activate {
-                activate_program::forget(self.context, self.control, &self.unit_of_script());
-            }
         }
+        // Not right after it ended: services that were stopped would wait for that.
+        activate_program::forget(self.context, self.control, &self.unit_of_script());
         Ok(())
     }
 

@@ -1,95 +1,40 @@
 //! Reads the units of a generation, and what else deciding about units needs, from the machine.
 //!
-//! Everything is a link of links in a generation: [`canonical`] follows them name by name, inside
-//! the root of [`Fs`] and a bounded number of times.
+//! The generation may be on the machine or, as far as it was looked into, in a cache only.
 
-use std::collections::VecDeque;
-use std::ffi::OsString;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use nixctl_planner::units::{Entry, Fstab, Manager, Mode, UnitSet};
 
 use crate::host::{Fs, FsError};
+use crate::switch::files::{Files, Seen, canonical, content, existing, found};
 
-/// Links followed on one way, as in the kernel.
-const MAX_LINKS: u32 = 40;
-
-/// Largest unit file or fstab that is read; real ones have a few KiB.
-const MAX_FILE_BYTES: u64 = 1 << 20;
+/// What comes from a generation leads there.
+const STORE: &str = "/nix/store";
 
 /// Where a link leads that masks a unit.
 const NOWHERE: &str = "/dev/null";
 
-/// The path without links in it, as far as it exists. `None` when links go in a circle.
-///
-/// # Errors
-/// When a link cannot be read.
-pub fn canonical(fs: &Fs, path: &Path) -> Result<Option<PathBuf>, FsError> {
-    let mut ahead = names(path);
-    let mut at = PathBuf::from("/");
-    let mut links = 0;
-    while let Some(name) = ahead.pop_front() {
-        if name == ".." {
-            at.pop();
-            continue;
-        }
-        let next = at.join(&name);
-        let Some(target) = fs.read_link(&next)? else {
-            at = next;
-            continue;
-        };
-        links += 1;
-        if links > MAX_LINKS {
-            return Ok(None);
-        }
-        if target.is_absolute() {
-            at = PathBuf::from("/");
-        }
-        for name in names(&target).into_iter().rev() {
-            ahead.push_front(name);
-        }
-    }
-    Ok(Some(at))
-}
-
-/// The canonical path of what is there; `None` when nothing is.
-///
-/// # Errors
-/// When it cannot be looked at.
-pub fn existing(fs: &Fs, path: &Path) -> Result<Option<PathBuf>, FsError> {
-    let Some(path) = canonical(fs, path)? else {
-        return Ok(None);
-    };
-    Ok(fs.meta(&path)?.map(|_| path))
-}
-
-/// Bytes of the file that a path leads to, through links; `None` when it leads to no file.
-///
-/// # Errors
-/// When it cannot be read.
-pub fn content(fs: &Fs, path: &Path) -> Result<Option<Vec<u8>>, FsError> {
-    match existing(fs, path)? {
-        Some(path) if !fs.is_dir(&path) => fs.read(&path, MAX_FILE_BYTES),
-        _ => Ok(None),
-    }
-}
+/// Stands for a unit file in a cache that was not looked into: it is another one than any that is
+/// here.
+const UNREAD: &str = "# to be read when it is in the store\n";
 
 /// The units in a directory such as `/etc/systemd/system`; empty when there is none.
 ///
 /// # Errors
 /// When it cannot be read.
-pub fn unit_set(fs: &Fs, directory: &Path) -> Result<UnitSet, FsError> {
-    let Some(directory) = existing(fs, directory)? else {
+pub fn unit_set(files: &dyn Files, directory: &Path) -> Result<UnitSet, FsError> {
+    let Some(directory) = existing(files, directory)? else {
         return Ok(UnitSet::default());
     };
     let mut entries = Vec::new();
-    for name in fs.list(&directory)? {
+    for name in files.list(&directory)? {
         let Some(name) = name.to_str() else { continue };
         let path = directory.join(name);
-        if fs.is_dir(&path) {
-            folder(fs, name, &path, &mut entries)?;
-        } else if let Some(entry) = entry(fs, &directory, &path)? {
-            entries.push((name.to_owned(), entry));
+        match found(files, &path)? {
+            Some((inner, Seen::Directory)) => folder(files, name, &inner, &mut entries)?,
+            _ => entries
+                .extend(entry(files, &directory, &path)?.map(|entry| (name.to_owned(), entry))),
         }
     }
     Ok(UnitSet::new(entries))
@@ -99,8 +44,8 @@ pub fn unit_set(fs: &Fs, directory: &Path) -> Result<UnitSet, FsError> {
 ///
 /// # Errors
 /// When it cannot be read.
-pub fn fstab(fs: &Fs, path: &Path) -> Result<Fstab, FsError> {
-    let bytes = content(fs, path)?.unwrap_or_default();
+pub fn fstab(files: &dyn Files, path: &Path) -> Result<Fstab, FsError> {
+    let bytes = content(files, path)?.unwrap_or_default();
     Ok(Fstab::parse(&String::from_utf8_lossy(&bytes), Mode::Right))
 }
 
@@ -109,22 +54,28 @@ pub fn fstab(fs: &Fs, path: &Path) -> Result<Fstab, FsError> {
 ///
 /// # Errors
 /// When links cannot be read.
-pub fn managers(fs: &Fs, toplevel: &Path) -> Result<Option<(Manager, Manager)>, FsError> {
-    let program = existing(fs, &toplevel.join("systemd/lib/systemd/systemd"))?;
+pub fn managers(
+    fs: &Fs,
+    theirs: &dyn Files,
+    toplevel: &Path,
+) -> Result<Option<(Manager, Manager)>, FsError> {
+    let program = existing(theirs, &toplevel.join("systemd/lib/systemd/systemd"))?;
     let running = canonical(fs, Path::new("/proc/1/exe"))?;
     let (Some(program), Some(running)) = (program, running) else {
         return Ok(None);
     };
-    let settings =
-        |path: &Path| -> Result<Option<String>, FsError> { Ok(existing(fs, path)?.map(text_of)) };
+    let brought = existing(theirs, &toplevel.join("etc/systemd/system.conf"))?;
+    // A file that no generation put there stays when the next one brings none either.
+    let read = existing(fs, Path::new("/etc/systemd/system.conf"))?
+        .filter(|path| brought.is_some() || path.starts_with(STORE));
     Ok(Some((
         Manager {
             program: Some(text_of(running)),
-            settings: settings(Path::new("/etc/systemd/system.conf"))?,
+            settings: read.map(text_of),
         },
         Manager {
             program: Some(text_of(program)),
-            settings: settings(&toplevel.join("etc/systemd/system.conf"))?,
+            settings: brought.map(text_of),
         },
     )))
 }
@@ -135,22 +86,19 @@ fn text_of(path: PathBuf) -> String {
 
 /// A folder of drop-ins or of links to wanted units. Of the latter only the names count.
 fn folder(
-    fs: &Fs,
+    files: &dyn Files,
     name: &str,
     path: &Path,
     entries: &mut Vec<(String, Entry)>,
 ) -> Result<(), FsError> {
-    let Some(path) = canonical(fs, path)? else {
-        return Ok(());
-    };
     let dropins = name.ends_with(".d");
     if !dropins && !name.ends_with(".wants") && !name.ends_with(".requires") {
         return Ok(());
     }
-    for file in fs.list(&path)? {
+    for file in files.list(path)? {
         let Some(file) = file.to_str() else { continue };
         let found = if dropins {
-            entry(fs, &path, &path.join(file))?
+            entry(files, path, &path.join(file))?
         } else {
             Some(Entry::Link(file.to_owned()))
         };
@@ -161,11 +109,11 @@ fn folder(
 
 /// What an entry of a unit directory is: a link to nowhere or to a name beside it stays a link,
 /// any other is the file that it leads to.
-fn entry(fs: &Fs, directory: &Path, path: &Path) -> Result<Option<Entry>, FsError> {
-    let Some(target) = fs.read_link(path)? else {
-        return Ok(content(fs, path)?.map(Entry::File));
+fn entry(files: &dyn Files, directory: &Path, path: &Path) -> Result<Option<Entry>, FsError> {
+    let Some(target) = files.read_link(path)? else {
+        return file(files, path);
     };
-    if canonical(fs, path)?.is_some_and(|end| end == Path::new(NOWHERE)) {
+    if canonical(files, path)?.is_some_and(|end| end == Path::new(NOWHERE)) {
         return Ok(Some(Entry::Link(NOWHERE.to_owned())));
     }
     let beside = match target.parent() {
@@ -177,39 +125,23 @@ fn entry(fs: &Fs, directory: &Path, path: &Path) -> Result<Option<Entry>, FsErro
     if beside {
         return Ok(target.to_str().map(|target| Entry::Link(target.to_owned())));
     }
-    Ok(content(fs, path)?.map(Entry::File))
+    file(files, path)
 }
 
-fn names(path: &Path) -> VecDeque<OsString> {
-    let named = path.components().filter_map(|component| match component {
-        Component::Normal(name) => Some(name.to_owned()),
-        Component::ParentDir => Some("..".into()),
-        Component::RootDir | Component::CurDir | Component::Prefix(_) => None,
-    });
-    named.collect()
+/// The file that a path leads to, if it leads to one.
+fn file(files: &dyn Files, path: &Path) -> Result<Option<Entry>, FsError> {
+    Ok(match found(files, path)? {
+        Some((_, Seen::Unread)) => Some(Entry::File(UNREAD.into())),
+        _ => content(files, path)?.map(Entry::File),
+    })
 }
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::symlink;
-
     use nixctl_planner::units::{UnitName, UnitSource};
 
     use super::*;
-
-    fn machine(files: &[(&str, &str)]) -> (tempfile::TempDir, Fs) {
-        let dir = tempfile::tempdir().unwrap();
-        for (path, text) in files {
-            let path = dir.path().join(path);
-            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            match text.strip_prefix("-> ") {
-                Some(target) => symlink(target, path).unwrap(),
-                None => std::fs::write(path, text).unwrap(),
-            }
-        }
-        let fs = Fs::at(dir.path());
-        (dir, fs)
-    }
+    use crate::switch::testing::files as machine;
 
     fn unit(name: &str) -> UnitName {
         UnitName::new(name).unwrap()
@@ -250,21 +182,37 @@ mod tests {
 
     #[test]
     fn what_is_not_there_is_empty() {
-        let (_dir, fs) = machine(&[("a", "-> b"), ("b", "-> a"), ("c", "-> d")]);
-        assert_eq!(canonical(&fs, Path::new("/a")).unwrap(), None);
-        assert_eq!(existing(&fs, Path::new("/c")).unwrap(), None);
-        assert_eq!(content(&fs, Path::new("/c")).unwrap(), None);
+        let (_dir, fs) = machine(&[]);
         let set = unit_set(&fs, Path::new("/etc/systemd/system")).unwrap();
         assert_eq!(set, UnitSet::default());
-        assert_eq!(managers(&fs, Path::new("/nix/store/x")).unwrap(), None);
+        let managers = managers(&fs, &fs, Path::new("/nix/store/x")).unwrap();
+        assert_eq!(managers, None);
     }
 
     #[test]
-    fn links_do_not_lead_out_of_the_root() {
-        let (dir, fs) = machine(&[("a", "-> ../../../b/../c"), ("c/d", "text")]);
-        assert!(dir.path().join("c/d").is_file());
-        let path = canonical(&fs, Path::new("/a/d")).unwrap();
-        assert_eq!(path, Some(PathBuf::from("/c/d")));
-        assert_eq!(content(&fs, Path::new("/a/d")).unwrap().unwrap(), b"text");
+    fn settings_of_the_manager_count_when_a_generation_brings_them() {
+        let table = [
+            // What is in /etc, what the generation brings, whether they are the same.
+            ("[Manager]\n", None, true),
+            ("[Manager]\n", Some("-> /nix/store/b.conf"), false),
+            ("-> /nix/store/a.conf", None, false),
+            ("-> /nix/store/a.conf", Some("-> /nix/store/a.conf"), true),
+            ("-> /nix/store/a.conf", Some("-> /nix/store/b.conf"), false),
+        ];
+        for (there, brought, same) in table {
+            let mut files = vec![
+                ("proc/1/exe", "-> /lib/systemd"),
+                ("lib/systemd", "a program"),
+                ("nix/store/t/systemd/lib/systemd/systemd", "-> /lib/systemd"),
+                ("nix/store/a.conf", "[Manager]\n"),
+                ("nix/store/b.conf", "[Manager]\nLogLevel=debug\n"),
+                ("etc/systemd/system.conf", there),
+            ];
+            files.extend(brought.map(|text| ("nix/store/t/etc/systemd/system.conf", text)));
+            let (_dir, fs) = machine(&files);
+            let found = managers(&fs, &fs, Path::new("/nix/store/t")).unwrap();
+            let (running, new) = found.unwrap();
+            assert_eq!(running == new, same, "{there} {brought:?}");
+        }
     }
 }

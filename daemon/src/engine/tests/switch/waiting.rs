@@ -4,12 +4,38 @@ use super::*;
 
 const SPACE: &str = "needs 83 MiB more on /nix";
 
-#[test]
-fn a_full_disk_is_waited_for_with_the_step_undone() {
+fn machine() -> (Fixture, World) {
     let fixture = Fixture::new();
     let world = World::new(fixture.root.path().to_owned());
-    world.trouble("fetch:b2", 2, passing(SPACE));
+    (fixture, world)
+}
+
+/// An engine on a machine whose disk is full at a step, so many times.
+fn lacking_space(at: &str, times: u32) -> (Fixture, World, Engine) {
+    let (fixture, world) = machine();
+    world.trouble(at, times, passing(SPACE));
     let engine = start(&fixture, &world, None);
+    (fixture, world, engine)
+}
+
+/// Waits until something holds.
+fn until(mut holds: impl FnMut() -> bool) {
+    let begin = Instant::now();
+    while !holds() {
+        assert!(begin.elapsed() < Duration::from_secs(20));
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// What was taken back.
+fn undone(world: &World) -> Vec<String> {
+    let log = world.log().into_iter();
+    log.filter(|line| line.starts_with("undo")).collect()
+}
+
+#[test]
+fn a_full_disk_is_waited_for_with_the_step_undone() {
+    let (_fixture, world, engine) = lacking_space("fetch:b2", 2);
     let id = submit(&engine);
     let view = reaches(&engine, &id, State::Waiting);
     assert_eq!(view.waiting_for.as_deref(), Some(SPACE));
@@ -19,33 +45,72 @@ fn a_full_disk_is_waited_for_with_the_step_undone() {
             .convergence
             .ends_with(&format!("waiting: {SPACE}"))
     );
-    let begin = Instant::now();
-    while engine.show(&id).unwrap().state != State::Succeeded {
-        assert_eq!(
-            engine
-                .retry(&id, 0)
-                .map_err(|it| it.code)
-                .unwrap_or(id.clone()),
-            id
-        );
-        assert!(begin.elapsed() < Duration::from_secs(20));
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    until(|| {
+        let retried = engine.retry(&id, 0).unwrap_or(id.clone());
+        assert_eq!(retried, id);
+        engine.show(&id).unwrap().state == State::Succeeded
+    });
     assert_eq!(world.state(), new_state());
-    let undone = world
-        .log()
-        .into_iter()
-        .filter(|line| line.starts_with("undo"));
-    assert_eq!(undone.collect::<Vec<_>>(), ["undo fetch:b2"; 2]);
+    assert_eq!(undone(&world), ["undo fetch:b2"; 2]);
+    stop(engine);
+}
+
+#[test]
+fn what_cannot_be_taken_back_yet_is_waited_for() {
+    let fixture = Fixture::new();
+    let world = World::new(fixture.root.path().to_owned());
+    world.trouble("prove:new", 1, lasting());
+    let away = "needs the network: nobody answers";
+    world.trouble("undo release:a1", 2, passing(away));
+    let engine = start(&fixture, &world, None);
+    let id = submit(&engine);
+    until(|| engine.show(&id).unwrap().waiting_for.as_deref() == Some(away));
+    assert_eq!(engine.show(&id).unwrap().state, State::Reverting);
+    // The next start of the daemon tries again at once.
+    stop(engine);
+    let engine = start(&fixture, &world, None);
+    until(|| {
+        // To retry what has ended would be a new operation.
+        if engine.show(&id).unwrap().waiting_for.is_some() {
+            let _ = engine.retry(&id, 0);
+        }
+        engine.show(&id).unwrap().state.is_final()
+    });
+    let view = engine.show(&id).unwrap();
+    assert_eq!((view.state, view.waiting_for), (State::Reverted, None));
+    assert_eq!(world.state(), old_state());
+    stop(engine);
+}
+
+/// The machine must not be left between two generations because nobody can plan for a while.
+#[test]
+fn a_switch_in_the_place_of_another_is_planned_when_the_cache_answers() {
+    let silent = || Failure::new(Code::CacheSilent, "cannot plan: nobody answers");
+    let (_fixture, world, engine) = lacking_space("fetch:b2", 1);
+    let first = submit(&engine);
+    reaches(&engine, &first, State::Waiting);
+    world.trouble("plan", 2, silent().into());
+    let second = submit(&engine);
+    let waits_for = || engine.show(&second).unwrap().waiting_for;
+    until(|| waits_for().as_ref() == Some(&silent().message));
+    assert_eq!(engine.show(&second).unwrap().state, State::Planning);
+    until(|| {
+        let _ = engine.retry(&second, 0);
+        engine.show(&second).unwrap().state.is_final()
+    });
+    let view = engine.show(&second).unwrap();
+    assert_eq!((view.state, view.waiting_for), (State::Succeeded, None));
+    assert_eq!(world.state(), new_state());
+    // One that takes nobody's place changes nothing by ending.
+    world.trouble("plan", 1, silent().into());
+    let third = submit(&engine);
+    assert_eq!(end_of(&engine, &third).state, State::Failed);
     stop(engine);
 }
 
 #[test]
 fn waiting_survives_the_daemon() {
-    let fixture = Fixture::new();
-    let world = World::new(fixture.root.path().to_owned());
-    world.trouble("fetch:b2", 1, passing(SPACE));
-    let engine = start(&fixture, &world, None);
+    let (fixture, world, engine) = lacking_space("fetch:b2", 1);
     let id = submit(&engine);
     reaches(&engine, &id, State::Waiting);
     stop(engine);
@@ -58,10 +123,7 @@ fn waiting_survives_the_daemon() {
 #[test]
 fn what_waits_can_be_cancelled_and_has_a_deadline() {
     for deadline in [None, Some(1)] {
-        let fixture = Fixture::new();
-        let world = World::new(fixture.root.path().to_owned());
-        world.trouble("fetch:b2", 99, passing(SPACE));
-        let engine = start(&fixture, &world, None);
+        let (_fixture, world, engine) = lacking_space("fetch:b2", 99);
         let options = RequestOptions {
             deadline,
             ..RequestOptions::default()
@@ -84,10 +146,7 @@ fn what_waits_can_be_cancelled_and_has_a_deadline() {
 
 #[test]
 fn a_newer_switch_goes_on_from_where_the_older_one_waits() {
-    let fixture = Fixture::new();
-    let world = World::new(fixture.root.path().to_owned());
-    world.trouble("fetch:b2", 1, passing(SPACE));
-    let engine = start(&fixture, &world, None);
+    let (_fixture, world, engine) = lacking_space("fetch:b2", 1);
     let first = submit(&engine);
     reaches(&engine, &first, State::Waiting);
     let second = submit(&engine);
@@ -97,11 +156,7 @@ fn a_newer_switch_goes_on_from_where_the_older_one_waits() {
     let text = format!("superseded by operation {second}");
     assert_eq!(view.failure.unwrap().message, text);
     assert_eq!(world.state(), new_state());
-    let back = world
-        .log()
-        .into_iter()
-        .filter(|line| line.starts_with("undo"));
-    assert_eq!(back.collect::<Vec<_>>(), ["undo fetch:b2"], "nothing else");
+    assert_eq!(undone(&world), ["undo fetch:b2"], "nothing else");
     let kinds: Vec<String> = engine
         .journal(&first)
         .unwrap()
@@ -114,21 +169,16 @@ fn a_newer_switch_goes_on_from_where_the_older_one_waits() {
 
 #[test]
 fn of_the_switches_in_the_queue_only_the_newest_is_carried_out() {
-    let fixture = Fixture::new();
-    let world = World::new(fixture.root.path().to_owned());
-    world.trouble("fetch:a2", 1, passing(SPACE));
-    let engine = start(&fixture, &world, None);
+    let (_fixture, world, engine) = lacking_space("fetch:a2", 1);
     let install = engine
         .submit(install(), RequestOptions::default(), 0)
         .unwrap();
     let ids: Vec<_> = (0..4).map(|_| submit(&engine)).collect();
-    let begin = Instant::now();
-    while engine.show(&ids[3]).unwrap().state != State::Succeeded {
+    until(|| {
         engine.nudge();
         let _ = engine.retry(&ids[3], 0);
-        assert!(begin.elapsed() < Duration::from_secs(20));
-        std::thread::sleep(Duration::from_millis(5));
-    }
+        engine.show(&ids[3]).unwrap().state == State::Succeeded
+    });
     assert!(engine.show(&install).unwrap().state.is_final());
     for id in &ids[..3] {
         let view = engine.show(id).unwrap();
@@ -140,10 +190,7 @@ fn of_the_switches_in_the_queue_only_the_newest_is_carried_out() {
 
 #[test]
 fn a_dry_run_supersedes_nothing() {
-    let fixture = Fixture::new();
-    let world = World::new(fixture.root.path().to_owned());
-    world.trouble("fetch:b2", 1, passing(SPACE));
-    let engine = start(&fixture, &world, None);
+    let (_fixture, _world, engine) = lacking_space("fetch:b2", 1);
     let first = submit(&engine);
     reaches(&engine, &first, State::Waiting);
     let options = RequestOptions {
@@ -158,8 +205,7 @@ fn a_dry_run_supersedes_nothing() {
 #[test]
 fn somebody_confirms_or_it_goes_back() {
     for confirm in [true, false] {
-        let fixture = Fixture::new();
-        let world = World::new(fixture.root.path().to_owned());
+        let (fixture, world) = machine();
         let seconds = if confirm { 60 } else { 1 };
         let engine = start(&fixture, &world, Some(seconds));
         let id = submit(&engine);
@@ -195,13 +241,10 @@ fn somebody_confirms_or_it_goes_back() {
 #[test]
 fn a_restart_of_the_machine_while_it_waits_to_be_confirmed_goes_back() {
     for reboots in [false, true] {
-        let fixture = Fixture::new();
-        let world = World::new(fixture.root.path().to_owned());
+        let (fixture, world) = machine();
         let engine = start(&fixture, &world, Some(60));
         let id = submit(&engine);
-        while engine.show(&id).unwrap().step != 11 {
-            std::thread::sleep(Duration::from_millis(2));
-        }
+        until(|| engine.show(&id).unwrap().step == 11);
         reaches(&engine, &id, State::Soaking);
         stop(engine);
         if reboots {
@@ -213,9 +256,7 @@ fn a_restart_of_the_machine_while_it_waits_to_be_confirmed_goes_back() {
             assert_eq!(view.state, State::Reverted, "{view:?}");
             assert_eq!(world.state(), old_state());
         } else {
-            while engine.confirm(&id).is_err() {
-                std::thread::sleep(Duration::from_millis(2));
-            }
+            until(|| engine.confirm(&id).is_ok());
             assert_eq!(end_of(&engine, &id).state, State::Succeeded);
         }
         stop(engine);
@@ -224,32 +265,18 @@ fn a_restart_of_the_machine_while_it_waits_to_be_confirmed_goes_back() {
 
 #[test]
 fn a_newer_switch_does_not_wait_for_a_confirmation() {
-    let fixture = Fixture::new();
-    let world = World::new(fixture.root.path().to_owned());
+    let (fixture, world) = machine();
     let engine = start(&fixture, &world, Some(600));
     let first = submit(&engine);
     reaches(&engine, &first, State::Soaking);
-    while engine.show(&first).unwrap().step != 11 {
-        std::thread::sleep(Duration::from_millis(2));
-    }
+    until(|| engine.show(&first).unwrap().step == 11);
     let options = RequestOptions::default();
     let second = engine.submit(switch(), options, 0).unwrap();
-    let begin = Instant::now();
-    while !engine.show(&first).unwrap().state.is_final() {
-        assert!(begin.elapsed() < Duration::from_secs(20));
-        std::thread::sleep(Duration::from_millis(2));
-    }
+    until(|| engine.show(&first).unwrap().state.is_final());
     assert_eq!(engine.show(&first).unwrap().state, State::Cancelled);
-    while engine.confirm(&second).is_err() {
-        assert!(begin.elapsed() < Duration::from_secs(20));
-        std::thread::sleep(Duration::from_millis(2));
-    }
+    until(|| engine.confirm(&second).is_ok());
     assert_eq!(end_of(&engine, &second).state, State::Succeeded);
-    let undone: Vec<String> = world
-        .log()
-        .into_iter()
-        .filter(|line| line.starts_with("undo"))
-        .collect();
+    let undone = undone(&world);
     assert!(
         undone.contains(&"undo activate:new".to_owned()),
         "{undone:?}"

@@ -31,7 +31,9 @@ pub struct Things {
     pub running: String,
     pub default: String,
     pub boot: u32,
-    /// Names of steps that fail, how often, and why.
+    /// Where a rollback would lead, when the last plan was made.
+    pub back: Option<u64>,
+    /// Names of steps that fail, as in the log, how often, and why.
     pub trouble: BTreeMap<String, (u32, StepFailure)>,
     /// What was done: `fetch:a2`, `undo fetch:a2`.
     pub log: Vec<String>,
@@ -148,6 +150,20 @@ impl World {
         self.link();
     }
 
+    /// The trouble that was prepared for this.
+    pub fn fails(&self, word: &str) -> Result<(), StepFailure> {
+        let mut things = self.things.lock().unwrap();
+        match things.trouble.get_mut(word) {
+            Some((times, failure)) if *times > 0 => {
+                *times -= 1;
+                let failure = failure.clone();
+                things.log.push(format!("fail {word}"));
+                Err(failure)
+            }
+            _ => Ok(()),
+        }
+    }
+
     pub fn state(&self) -> (String, String, Vec<String>) {
         self.things.lock().unwrap().state()
     }
@@ -258,17 +274,7 @@ impl Carry for World {
         _: &Context<'_>,
         _: &SwitchUndo,
     ) -> Result<Undone, StepFailure> {
-        let mut things = self.things.lock().unwrap();
-        let word = word(step);
-        if let Some((times, failure)) = things.trouble.get_mut(&word)
-            && *times > 0
-        {
-            *times -= 1;
-            let failure = failure.clone();
-            things.log.push(format!("fail {word}"));
-            return Err(failure);
-        }
-        drop(things);
+        self.fails(&word(step))?;
         self.act(step);
         Ok(Undone::Clean)
     }
@@ -279,6 +285,7 @@ impl Carry for World {
         _: &Context<'_>,
         undo: &SwitchUndo,
     ) -> Result<Undone, StepFailure> {
+        self.fails(&format!("undo {}", word(step)))?;
         self.take_back(step, undo);
         Ok(Undone::Clean)
     }
@@ -310,6 +317,7 @@ fn compose(base: Toplevel) -> SwitchStep {
         etc: Vec::new(),
         units: Vec::new(),
         packages: Vec::new(),
+        absent: Vec::new(),
         label: "1 of 2 components".to_owned(),
         from: None,
     })

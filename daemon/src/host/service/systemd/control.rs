@@ -18,6 +18,9 @@ use crate::host::service::{
 /// Questions on their way at the same time.
 const CALLS_AT_ONCE: usize = 32;
 
+/// What restarts the machine.
+const REBOOT: &str = "reboot.target";
+
 /// Between two looks whether systemd is back.
 const RETURN_PAUSE: Duration = Duration::from_millis(500);
 
@@ -116,6 +119,23 @@ impl Control for Systemd {
         // Whoever subscribed before is remembered, but the bus may know systemd by a new name.
         self.forget();
         done.map_err(|error| error.about("start anew", "systemd"))
+    }
+
+    fn system_state(&self) -> Result<String, ServiceError> {
+        let asked = self.retrying(|link| {
+            let call = async { system_state(&link, CALL_DEADLINE).await };
+            self.handle.block_on(call)
+        });
+        asked.map_err(|error| error.about("read", "the state of the system"))
+    }
+
+    fn restart_machine(&self) -> Result<(), ServiceError> {
+        // As `systemctl reboot` does it; nothing may take its place any more.
+        let body = (REBOOT, "replace-irreversibly");
+        let begun = self.manager("StartUnit", &body, CALL_DEADLINE);
+        begun
+            .map(drop)
+            .map_err(|error| error.about("start", REBOOT))
     }
 
     fn reset_all_failed(&self) -> Result<(), ServiceError> {
@@ -239,9 +259,14 @@ async fn owner(link: &Link) -> Result<String, CallError> {
 }
 
 async fn answers(link: &Link) -> bool {
+    system_state(link, RETURN_PAUSE).await.is_ok()
+}
+
+async fn system_state(link: &Link, limit: Duration) -> Result<String, CallError> {
     let body = (MANAGER, "SystemState");
-    let call = link.call(PATH, PROPERTIES, "Get", &body, RETURN_PAUSE);
-    call.await.is_ok()
+    let reply = link.call(PATH, PROPERTIES, "Get", &body, limit).await?;
+    let value: OwnedValue = read(&reply)?;
+    String::try_from(value).map_err(|error| CallError::from(zbus::Error::from(error)))
 }
 
 fn method(verb: JobVerb) -> &'static str {

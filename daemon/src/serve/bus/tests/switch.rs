@@ -69,7 +69,10 @@ async fn a_switch_and_a_rollback_are_operations() {
         let manager = manager(&world.client).await;
         let path: OwnedObjectPath = manager.call("Rollback", &(number, &none)).await.unwrap();
         let id = path.as_str().parse().unwrap();
-        let expected = OperationRequest::Rollback(RollbackRequest { to });
+        let expected = OperationRequest::Rollback(RollbackRequest {
+            to,
+            ..RollbackRequest::default()
+        });
         assert_eq!(world.backend.request(&id).unwrap(), expected);
     }
     let plan: String = manager(&world.client)
