@@ -6,10 +6,15 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
 use crate::error::{Context, Error, Result};
+use crate::exec::Run;
+
+/// Deadline of copying a tree.
+const COPY_DEADLINE: Duration = Duration::from_secs(120);
 
 /// The workspace this package belongs to.
 #[must_use]
@@ -99,13 +104,23 @@ pub fn cached_with(
                 .context(|| format!("rename {} into place", scratch.display()))?,
             Err(error) if attempt < attempts => {
                 eprintln!("lab: building {name} failed, trying again: {error}");
-                std::thread::sleep(std::time::Duration::from_secs(5 * attempt));
+                std::thread::sleep(Duration::from_secs(5 * attempt));
                 attempt += 1;
             }
             Err(error) => return Err(error),
         }
     }
     Ok(entry)
+}
+
+/// Copies a tree with everything that its files have: owners, times, attributes.
+pub fn copy_tree(from: &Path, to: &Path) -> Result<()> {
+    let (from, to) = (from.to_string_lossy(), to.to_string_lossy());
+    Run::new(&["cp", "--archive", "--reflink=auto", &from, &to])
+        .deadline(COPY_DEADLINE)
+        .run()?
+        .ok()
+        .map(drop)
 }
 
 /// Removes a tree; a missing one is fine. One with something mounted in it is refused: a bootstrap

@@ -6,7 +6,9 @@
 set -u
 cases=$1 program=$2
 units=/etc/systemd/system
-base=/run/base toplevel=/run/toplevel
+base=/run/base
+old=/nix/store/00000000000000000000000000000000-old
+toplevel=/nix/store/11111111111111111111111111111111-new
 case_units='c-* c.slice other.service mnt-case.mount'
 cp -a "$units" "$base"
 
@@ -56,8 +58,8 @@ for case in "$cases"/*; do
     place "$case/old"
     systemctl daemon-reload
     while IFS= read -r unit; do systemctl start -- "$unit" 2>&1 </dev/null; done <"$case/run"
-    mkdir -p /run/nixos /run/old
-    ln -sfn /run/old /run/current-system
+    mkdir -p /run/nixos "$old"
+    ln -sfn "$old" /run/current-system
     for list in start restart reload; do
         [ ! -s "$case/$list-list" ] || cp "$case/$list-list" /run/nixos/
     done

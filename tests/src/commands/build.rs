@@ -29,8 +29,8 @@ pub fn debug(more: &[&str]) -> Result<bool> {
 }
 
 /// Builds both programs as they are released, and makes the rest of this process use those.
-pub fn release() -> Result<bool> {
-    product("release", &["--release"])
+pub fn release(more: &[&str]) -> Result<bool> {
+    product("release", &[&["--release"], more].concat())
 }
 
 fn product(folder: &str, more: &[&str]) -> Result<bool> {

@@ -8,12 +8,14 @@ mod by_hand;
 mod nar;
 mod pack;
 pub(crate) mod relocate;
+mod sized;
 
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 pub use by_hand::install_by_hand;
+pub use sized::{Sized, lab_size, official_size};
 
 use crate::error::{Context, Result};
 use crate::{image, paths};

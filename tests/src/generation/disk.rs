@@ -10,6 +10,9 @@ use crate::error::{Context, Error, Result};
 use crate::exec::Run;
 use crate::paths;
 
+/// A file system in memory, when the host has one.
+const MEMORY: &str = "/dev/shm";
+
 /// What a disk is formatted with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FileSystem {
@@ -69,10 +72,10 @@ impl Disk {
         if let Some(reason) = missing(kind) {
             return Err(Error::new("make a disk", reason));
         }
-        let path = paths::lab("scratch")?.join(paths::unique("disk"));
-        let disk = Self::attach(&path, mib);
-        let _ = fs::remove_file(&path);
-        let disk = disk?;
+        let disk = Self::attach(|path| {
+            let file = File::create(path).context(|| format!("create {}", path.display()))?;
+            file.set_len(mib << 20).context(|| "size a disk")
+        })?;
         let device = disk.device.to_string_lossy();
         let mut words = kind.command().to_vec();
         words.push(&device);
@@ -80,9 +83,35 @@ impl Disk {
         Ok(disk)
     }
 
-    fn attach(path: &Path, mib: u64) -> Result<Self> {
-        let file = File::create(path).context(|| format!("create {}", path.display()))?;
-        file.set_len(mib << 20).context(|| "size a disk")?;
+    /// A disk in memory, where the host has room for that, with the content of a file that
+    /// [`Disk::save`] has written: what trials need is not how slow a disk is.
+    pub fn of(image: &Path) -> Result<Self> {
+        let memory = Path::new(MEMORY).join(paths::unique("nixctl-lab-disk"));
+        Self::attach_at(&memory, |path| copy(image, path))
+            .or_else(|_| Self::attach(|path| copy(image, path)))
+    }
+
+    /// Another disk with the same content.
+    pub fn copy(&self) -> Result<Self> {
+        Self::of(&self.device)
+    }
+
+    /// Writes everything that is on the disk to a file.
+    pub fn save(&self, image: &Path) -> Result<()> {
+        copy(&self.device, image)
+    }
+
+    fn attach(fill: impl FnOnce(&Path) -> Result<()>) -> Result<Self> {
+        Self::attach_at(&paths::lab("scratch")?.join(paths::unique("disk")), fill)
+    }
+
+    fn attach_at(path: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<Self> {
+        let disk = fill(path).and_then(|()| Self::behind(path));
+        let _ = fs::remove_file(path);
+        disk
+    }
+
+    fn behind(path: &Path) -> Result<Self> {
         let words = ["losetup", "--find", "--show", &path.to_string_lossy()];
         let device = PathBuf::from(Run::new(&words).run()?.ok()?.text());
         let open = File::open(&device).context(|| format!("open {}", device.display()));
@@ -113,6 +142,15 @@ impl Disk {
         fs::remove_dir(&dir).context(|| format!("remove {}", dir.display()))?;
         result
     }
+}
+
+/// Copies a device or file; what is zero takes no space.
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    let (from, to) = (from.to_string_lossy(), to.to_string_lossy());
+    Run::new(&["cp", "--sparse=always", &from, &to])
+        .run()?
+        .ok()
+        .map(drop)
 }
 
 impl Space {

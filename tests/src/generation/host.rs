@@ -27,6 +27,8 @@ pub const NIX_PROFILE: &str = "/nix/var/nix/profiles/nixctl";
 pub const SYSTEM_PROFILE: &str = "/nix/var/nix/profiles/system";
 /// What process 1 is at first.
 const BOOT: &str = "/usr/sbin/lab-boot";
+/// Most bytes that a machine may write beside its disk when that is kept in memory.
+const WRITES: u64 = 512 << 20;
 /// Deadline of filling a disk.
 const DEADLINE: Duration = Duration::from_secs(300);
 /// Registers paths in the store of a disk. Arguments: the packages' root, the disk, nix-store.
@@ -73,12 +75,7 @@ impl Host {
         if start == Start::Nixctl {
             builder = builder.over(&world::root(world::Stage::Nix)?);
         }
-        // The network is its own, so its own services may set it up and break it.
-        let builder = change(builder)
-            .argument("--capability=CAP_NET_ADMIN")
-            .bind(disk.device(), "/dev/nix-disk")
-            .init(BOOT);
-        let mut machine = builder.create()?;
+        let mut machine = around(change(builder), &disk).create()?;
         prepare_root(&machine, generation, start)?;
         disk.mounted(|nix| fill(nix, &machine, generation, start))?;
         empty(&machine.root().join("nix"))?;
@@ -87,6 +84,16 @@ impl Host {
         host.switch(generation, "boot")?.ok()?;
         host.machine.exec(&["rm", "/boot/loader/record"])?.ok()?;
         Ok(host)
+    }
+
+    /// A machine with nixctl as another one was left that is off, in memory: with a copy of what that
+    /// one has written, and its disk.
+    pub fn resume(name: &str, written: &Path, disk: Disk) -> Result<Self> {
+        let root = world::root(world::Stage::Nix)?;
+        let builder = Machine::builder(name).over(&root).written(written);
+        let builder = builder.disk(WRITES);
+        let machine = around(builder, &disk).boot()?;
+        Ok(Self { machine, disk })
     }
 
     /// Runs a generation's own `switch-to-configuration`.
@@ -118,6 +125,15 @@ impl Host {
         let words = ["readlink", "-f", "/run/current-system"];
         Ok(self.machine.exec(&words)?.ok()?.text().to_owned())
     }
+}
+
+/// What every machine with a generation has around it.
+fn around(builder: Builder, disk: &Disk) -> Builder {
+    // The network is its own, so its own services may set it up and break it.
+    builder
+        .argument("--capability=CAP_NET_ADMIN")
+        .bind(disk.device(), "/dev/nix-disk")
+        .init(BOOT)
 }
 
 /// Takes away what the generation brings itself, and puts the first stage in.

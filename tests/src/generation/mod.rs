@@ -12,27 +12,36 @@
 //! # Ok::<(), nixctl_lab::Error>(())
 //! ```
 
+mod arena;
+mod campaign;
 mod compose;
 mod disk;
 mod host;
+mod outage;
 mod parts;
 mod pool;
 mod probe;
 mod relocate;
 mod scan;
 mod site;
+mod sound;
 mod spec;
 mod store;
 mod toplevel;
+mod watch;
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+pub use arena::Arena;
+pub use campaign::{Blow, Gone, campaign as switch_campaign};
 pub use disk::{Disk, FileSystem, Space, missing as missing_for_disks};
 pub use host::{Host, NIX_PROFILE, SYSTEM_PROFILE, Start, machine};
+pub use outage::{Alone, Outage, Poller, Watched, alone};
 pub use site::{SWITCH, Site, disk_for};
 pub use spec::{Base, Service, Spec, Tweak};
+pub use watch::Peaks;
 
 use crate::dist::StorePath;
 use crate::error::{Context, Error, Result};
@@ -133,6 +142,11 @@ pub fn generation(spec: &Spec) -> Result<Generation> {
 fn build(spec: &Spec, packages: &Packages, dir: &Path) -> Result<()> {
     let names = packages.of(spec.base);
     let mut composer = Composer::new(&dir.join("new"), names.clone());
+    for package in spec.kept_packages() {
+        if let Some(path) = packages.of(Base::Old).get(package) {
+            composer.name(package, path);
+        }
+    }
     let toplevel = toplevel::compose(&mut composer, spec, names, &packages.root())?;
     packages.add(dir, composer.made(), &toplevel)?;
     let closure = store::read_registration(&dir.join("out/registration"))?;

@@ -57,6 +57,9 @@ pub const TOOLS: [&str; 10] = [
     "sqlite3",
 ];
 
+/// The few tools of a small generation.
+pub const FEW_TOOLS: [&str; 3] = ["bash", "coreutils", "redis-tools"];
+
 /// What every generation has, nixctl's own units included, as a module of NixOS would bring them:
 /// /etc/systemd/system belongs to the generation, so nothing else can put units there.
 pub const SYSTEM: Part = Part {

@@ -1,10 +1,8 @@
 //! A machine that runs a generation under nixctl, beside a server that has what it may switch to.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
 use std::time::Duration;
 
+use super::watch::{self, Peaks};
 use super::{Disk, FileSystem, Generation, Host, Start};
 use crate::error::{Error, Result};
 use crate::exec::{Output, Run};
@@ -18,8 +16,9 @@ const PORT: u16 = 8090;
 pub const SWITCH: Duration = Duration::from_secs(240);
 /// Bytes that the settings of a site keep free.
 pub const RESERVE: u64 = 16 << 20;
-/// Pause between two looks at how full the disk is.
-const TICK: Duration = Duration::from_millis(100);
+
+/// Seconds that a result is watched for.
+const SOAK: u64 = 3;
 
 /// A machine with its caches.
 #[derive(Debug)]
@@ -66,21 +65,35 @@ impl Site {
         };
         let disk = Disk::new(mib, FileSystem::Ext4)?;
         let host = Host::boot(name, first, disk, Start::Nixctl, change)?;
-        let server = host.machine.serve(PORT)?;
-        for generation in generations {
-            server.put_folder("/cache", &generation.signed_cache);
-        }
-        let site = Self { host, server };
-        let text = format!("extra-trusted-public-keys = {}\n", first.public_key);
+        let site = Self::beside(host, generations)?;
+        // Nobody else answers, and Nix would try for five seconds each time.
+        let text = format!(
+            "substituters =\nextra-trusted-public-keys = {}\n",
+            first.public_key
+        );
         let machine = &site.host.machine;
         machine.write_file("/etc/nix/nix.custom.conf", text, 0o644)?;
         site.configure("")?;
         Ok(site)
     }
 
+    /// The cache with these generations beside a machine.
+    pub fn beside(host: Host, generations: &[&Generation]) -> Result<Self> {
+        let server = host.machine.serve(PORT)?;
+        for generation in generations {
+            server.put_folder("/cache", &generation.signed_cache);
+        }
+        Ok(Self { host, server })
+    }
+
     /// Settings of switches beside those that all sites have; the daemon takes them at once.
     pub fn configure(&self, more: &str) -> Result<()> {
-        let text = format!("[switch]\nreserve_bytes = {RESERVE}\nsoak_seconds = 3\n{more}");
+        self.configure_soak(SOAK, more)
+    }
+
+    /// The same, with the seconds that a result is watched for.
+    pub fn configure_soak(&self, seconds: u64, more: &str) -> Result<()> {
+        let text = format!("[switch]\nreserve_bytes = {RESERVE}\nsoak_seconds = {seconds}\n{more}");
         let machine = &self.host.machine;
         machine
             .exec(&["mkdir", "-p", "/etc/nixctl/config.d"])?
@@ -116,43 +129,9 @@ impl Site {
         world::daemon_log(&self.host.machine)
     }
 
-    /// Runs `work` and tells beside its result the most bytes that were in use on /nix.
-    pub fn peak<T>(&self, work: impl FnOnce() -> T) -> Result<(T, u64)> {
-        let leader = self.host.machine.leader();
-        let leader = leader.ok_or_else(|| Error::new("watch /nix", "the machine is off"))?;
-        let path = format!("/proc/{leader}/root/nix");
-        let over = Arc::new(AtomicBool::new(false));
-        let highest = Arc::new(Mutex::new(used(&path)?));
-        let watcher = thread::spawn({
-            let (over, highest) = (Arc::clone(&over), Arc::clone(&highest));
-            move || {
-                while !over.load(Ordering::Relaxed) {
-                    if let Ok(now) = used(&path) {
-                        let mut most = highest.lock().unwrap_or_else(PoisonError::into_inner);
-                        *most = now.max(*most);
-                    }
-                    thread::sleep(TICK);
-                }
-            }
-        });
-        let result = work();
-        over.store(true, Ordering::Relaxed);
-        let _ = watcher.join();
-        let most = *highest.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok((result, most))
-    }
-}
-
-/// Bytes in use on the file system that a path is on.
-fn used(path: &str) -> Result<u64> {
-    let words = ["stat", "--file-system", "--format=%b %f %S", path];
-    let text = Run::new(&words).run()?.ok()?.stdout;
-    let numbers: Vec<u64> = text
-        .split_whitespace()
-        .filter_map(|word| word.parse().ok())
-        .collect();
-    match numbers[..] {
-        [all, free, block] => Ok((all - free) * block),
-        _ => Err(Error::new("read stat", text)),
+    /// Runs `work` and tells beside its result the most bytes that were in use on /nix, and by the
+    /// daemon.
+    pub fn peaks<T>(&self, work: impl FnOnce() -> T) -> Result<(T, Peaks)> {
+        watch::peaks(&self.host.machine, work)
     }
 }

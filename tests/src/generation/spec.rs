@@ -114,8 +114,19 @@ pub enum Tweak {
     ActivationFails,
     /// A switch inhibitor has another value: only a reboot may bring this generation.
     Inhibitor,
+    /// Redis runs when the generation is switched to, and not when it is booted.
+    SickAtBoot,
+    /// Another kernel and another initial RAM disk.
+    OtherKernel,
     /// Another init interface: the switch ends with 100.
     InitInterface,
+    /// A service keeps its package of the older base, and so the very same unit and closure. Only for
+    /// services whose unit names nothing else that differs: the node exporter and memcached.
+    Kept(Service),
+    /// Each trivial unit has a comment more, which changes its file and nothing else.
+    Comment,
+    /// Only the tools that campaigns need are in `sw`: a fifth of the bytes of all.
+    FewTools,
     /// So many one-shot units that do nothing, of which the first `changed` differ from those of a
     /// generation with fewer changed ones.
     TrivialUnits {
@@ -175,6 +186,15 @@ impl Spec {
     pub fn tweaked(mut self, tweak: Tweak) -> Self {
         self.tweaks.push(tweak);
         self
+    }
+
+    /// Packages that are of the older base whatever the base is.
+    pub(super) fn kept_packages(&self) -> impl Iterator<Item = &'static str> {
+        let kept = self.tweaks.iter().filter_map(|tweak| match tweak {
+            Tweak::Kept(service) => Some(super::parts::part(*service).packages),
+            _ => None,
+        });
+        kept.flatten().copied()
     }
 
     /// The same with these services only, under another name.

@@ -7,7 +7,7 @@ use std::path::Path;
 use sha2::{Digest, Sha256};
 
 use super::compose::{Composer, Node};
-use super::parts::{self, LINKS, MASKED, Part, SYSTEM, TOOLS};
+use super::parts::{self, FEW_TOOLS, LINKS, MASKED, Part, SYSTEM, TOOLS};
 use super::spec::{Base, Spec, Tweak};
 use crate::error::{Context, Result};
 
@@ -53,9 +53,9 @@ pub fn compose(
     let entries = Node::Script(parts::BOOT_ENTRIES.to_owned());
     let entries = composer.file("install-boot-entries", entries)?;
     composer.name("install-boot-entries", &entries);
-    let kernel = blob(composer, spec.base, "bzImage", "linux-6.12", KERNEL)?;
-    let initrd = blob(composer, spec.base, "initrd", "initrd-linux-6.12", INITRD)?;
-    let sw = software(composer, packages, root)?;
+    let kernel = blob(composer, spec, "bzImage", "linux-6.12", KERNEL)?;
+    let initrd = blob(composer, spec, "initrd", "initrd-linux-6.12", INITRD)?;
+    let sw = software(composer, spec, packages, root)?;
 
     let nodes = [
         link("etc", &format!("{etc}/etc")),
@@ -85,6 +85,10 @@ fn settings(composer: &mut Composer, spec: &Spec) {
     composer.name("memcached-megabytes", pick(Tweak::OneUnit, "65", "64"));
     let port = pick(Tweak::RedisElsewhere, "7379", "6379");
     composer.name("redis-port", pick(Tweak::RedisBroken, "no-number", port));
+    let version = format!("grep -q lab-{} /run/booted-system/nixos-version", spec.name);
+    let check = format!("ExecStartPre=/bin/sh -c \"! {version}\"");
+    let check = if has(&Tweak::SickAtBoot) { &*check } else { "" };
+    composer.name("redis-check", check);
     let broken = "broken() {\n    return 3\n}\nsnippet broken";
     composer.name("snippets", pick(Tweak::ActivationFails, broken, ""));
 }
@@ -146,6 +150,10 @@ fn trivial_units(spec: &Spec) -> Vec<(String, String)> {
         _ => None,
     });
     let (count, changed) = counts.unwrap_or_default();
+    let comment = match spec.tweaks.contains(&Tweak::Comment) {
+        true => "# It means nothing.\n",
+        false => "",
+    };
     let unit = |number| {
         let mark = if number < changed {
             "changed"
@@ -153,7 +161,7 @@ fn trivial_units(spec: &Spec) -> Vec<(String, String)> {
             "as it was"
         };
         let text = format!(
-            "[Unit]\nDescription=Trivial unit {number}\n\n[Service]\nType=oneshot\n\
+            "{comment}[Unit]\nDescription=Trivial unit {number}\n\n[Service]\nType=oneshot\n\
              RemainAfterExit=yes\nExecStart=/bin/true\nEnvironment=MARK=\"{mark}\"\n\n\
              [Install]\nWantedBy=multi-user.target\n"
         );
@@ -181,11 +189,16 @@ fn users(parts: &[Part]) -> String {
 /// `sw`: links to all commands of the tools.
 fn software(
     composer: &mut Composer,
+    spec: &Spec,
     packages: &BTreeMap<String, String>,
     root: &Path,
 ) -> Result<String> {
     let mut nodes = Nodes::new();
-    for path in TOOLS.iter().filter_map(|&tool| packages.get(tool)) {
+    let tools: &[&str] = match spec.tweaks.contains(&Tweak::FewTools) {
+        true => &FEW_TOOLS,
+        false => &TOOLS,
+    };
+    for path in tools.iter().filter_map(|&tool| packages.get(tool)) {
         let inside = root.join(path.trim_start_matches('/'));
         for folder in ["bin", "lib/postgresql/17/bin"] {
             let dir = inside.join(folder);
@@ -208,12 +221,16 @@ fn software(
 /// A file of senseless bytes that are the same each time.
 fn blob(
     composer: &mut Composer,
-    base: Base,
+    spec: &Spec,
     file: &str,
     package: &str,
     size: usize,
 ) -> Result<String> {
-    let seed = format!("{} {file}", base.name());
+    let other = match spec.tweaks.contains(&Tweak::OtherKernel) {
+        true => "other ",
+        false => "",
+    };
+    let seed = format!("{} {other}{file}", spec.base.name());
     let bytes = (0_u32..)
         .flat_map(|count| Sha256::digest(format!("{seed} {count}")))
         .take(size)

@@ -16,7 +16,9 @@ pub struct Builder {
     name: String,
     kind: image::Kind,
     lower: Option<PathBuf>,
+    written: Option<PathBuf>,
     size: Option<u64>,
+    memory: Option<u64>,
     arguments: Vec<String>,
     init: Option<String>,
     files: Vec<(PathBuf, PathBuf, u32)>,
@@ -28,7 +30,9 @@ impl Builder {
             name: name.to_owned(),
             kind: image::Kind::System,
             lower: None,
+            written: None,
             size: None,
+            memory: None,
             arguments: Vec::new(),
             init: None,
             files: Vec::new(),
@@ -50,10 +54,26 @@ impl Builder {
         self
     }
 
+    /// Begins with what another machine over the same root has written: a copy of its
+    /// [`Machine::upper`].
+    #[must_use]
+    pub fn written(mut self, upper: &Path) -> Self {
+        self.written = Some(upper.to_path_buf());
+        self
+    }
+
     /// Limits what the machine may write to this many bytes (its disk is then a tmpfs).
     #[must_use]
     pub fn disk(mut self, bytes: u64) -> Self {
         self.size = Some(bytes);
+        self
+    }
+
+    /// Limits the memory of the machine's processes, the cache of its files included, to this many
+    /// bytes; there is no swap.
+    #[must_use]
+    pub fn memory(mut self, bytes: u64) -> Self {
+        self.memory = Some(bytes);
         self
     }
 
@@ -109,8 +129,11 @@ impl Builder {
         let (name, dir) = new_folder(&self.name)?;
         sweep::claim(&dir)?;
         let machine = Machine {
-            layers: Layers::mount(&dir, &lower, self.size)?,
-            cgroup: Cgroup::named(&name),
+            layers: Layers::mount(&dir, &lower, self.written.as_deref(), self.size)?,
+            cgroup: match self.memory {
+                Some(bytes) => Cgroup::named(&name).with_memory(bytes)?,
+                None => Cgroup::named(&name),
+            },
             name,
             kind: self.kind,
             dir,

@@ -10,6 +10,7 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::statfs::{FsType, OVERLAYFS_SUPER_MAGIC, statfs};
 
 use crate::error::{Context, Error, Result};
+use crate::paths;
 
 /// The folders of one overlay.
 #[derive(Debug)]
@@ -20,9 +21,14 @@ pub struct Layers {
 }
 
 impl Layers {
-    /// Mounts an overlay under `dir`, over `lower`. With a size, what the machine may write is
-    /// limited to that many bytes.
-    pub fn mount(dir: &Path, lower: &Path, size: Option<u64>) -> Result<Self> {
+    /// Mounts an overlay under `dir`, over `lower`, with a copy of what was `written` over it before.
+    /// With a size, what the machine may write is limited to that many bytes.
+    pub fn mount(
+        dir: &Path,
+        lower: &Path,
+        written: Option<&Path>,
+        size: Option<u64>,
+    ) -> Result<Self> {
         let writes = dir.join("writes");
         let layers = Self {
             lower: lower.to_path_buf(),
@@ -49,6 +55,9 @@ impl Layers {
         }
         for folder in [layers.upper(), work.as_path(), layers.merged()] {
             make(folder)?;
+        }
+        if let Some(written) = written {
+            paths::copy_tree(&written.join("."), layers.upper())?;
         }
         let name = |path: &Path| {
             let text = path.to_string_lossy().into_owned();

@@ -91,6 +91,19 @@ impl Machine {
         self.layers.lower()
     }
 
+    /// The most bytes of memory that were in use at once since the boot, and how many processes were
+    /// killed for want of it; none when the machine was built without a limit.
+    #[must_use]
+    pub fn memory(&self) -> Option<(u64, u64)> {
+        self.cgroup.memory()
+    }
+
+    /// Host process ids of a service of the machine.
+    #[must_use]
+    pub fn processes(&self, unit: &str) -> Vec<u32> {
+        self.cgroup.processes(unit)
+    }
+
     /// Host process id of the machine's process 1; none while it is off.
     #[must_use]
     pub fn leader(&self) -> Option<u32> {
@@ -167,9 +180,14 @@ impl Machine {
         .env("TERM", "xterm-256color")
     }
 
+    /// Processor time that the machine has used since it was booted.
+    pub fn processor_time(&self) -> Result<std::time::Duration> {
+        self.cgroup.processor_time()
+    }
+
     /// The words that put a command into the machine: into its cgroup and all its namespaces.
     fn way_in(&self) -> Vec<String> {
-        const ENTER: &str = "echo 0 >\"$1\"; leader=$2; shift 2; \
+        const ENTER: &str = "for file in $1; do echo 0 >\"$file\"; done; leader=$2; shift 2; \
                              exec nsenter --target \"$leader\" --all -- \"$@\"";
         match self.leader {
             Some(leader) => {

@@ -17,6 +17,8 @@ pub enum Fault {
     Corrupt(u64),
     /// `?delay=N`: the answer starts N milliseconds late.
     Delay(u64),
+    /// `?refuse=1`: the connection ends without an answer.
+    Refuse,
     /// `?norange=1`: range requests are answered with the whole content.
     NoRange,
 }
@@ -36,6 +38,8 @@ pub struct Faults {
     pub corrupt: Option<u64>,
     /// Time before the answer.
     pub delay: Duration,
+    /// There is no answer.
+    pub refuse: bool,
     /// Ranges are ignored.
     pub no_range: bool,
 }
@@ -50,6 +54,7 @@ impl Faults {
             Fault::Status(status) => self.status = Some(status),
             Fault::Corrupt(offset) => self.corrupt = Some(offset),
             Fault::Delay(milliseconds) => self.delay = Duration::from_millis(milliseconds),
+            Fault::Refuse => self.refuse = true,
             Fault::NoRange => self.no_range = true,
         }
     }
@@ -70,6 +75,7 @@ impl Faults {
                 "status" => self.add(Fault::Status(u16::try_from(number).unwrap_or(500))),
                 "corrupt" => self.add(Fault::Corrupt(number)),
                 "delay" => self.add(Fault::Delay(number)),
+                "refuse" => self.add(Fault::Refuse),
                 "norange" => self.add(Fault::NoRange),
                 _ => {}
             }

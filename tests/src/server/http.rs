@@ -56,6 +56,9 @@ fn answer(stream: &TcpStream, shared: &Shared) -> io::Result<()> {
         (state.find(&request.path), faults, state.date.clone())
     };
     std::thread::sleep(faults.delay);
+    if faults.refuse {
+        return Ok(());
+    }
     let supported = matches!(request.method.as_str(), "GET" | "HEAD");
     let mut body = match &content {
         Some(content) if supported && faults.status.is_none() => Some(Body::open(content)?),

@@ -4,19 +4,15 @@
 //! disturbed, or one on which nothing was ever done, and the operation's state must say which.
 
 use std::path::Path;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
+use super::trials::{self, Verdict};
 use super::{Disturbance, Fired, OPERATION, Stage, World, changes};
-use crate::error::{Error, Result};
-use crate::progress;
+use crate::error::Result;
 use crate::snapshot::Snapshot;
 
 /// How long an interrupted operation may take to end by itself.
 const RECOVERY: Duration = Duration::from_secs(180);
-/// How many commits of each campaign are tried when not all are.
-const SAMPLE: u64 = 3;
-/// After so many trials in a row that could not be carried out at all, it is the lab that is broken.
-const BROKEN_IN_A_ROW: u32 = 3;
 /// Starts the daemon again at once. Most of a trial's time would be the pause before that, which
 /// says nothing about what is found afterwards.
 const AT_ONCE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/files/restart-at-once.conf");
@@ -54,57 +50,15 @@ struct Trial {
 /// every commit after which the machine was not as it should be.
 pub fn campaign(victim: Victim, how: Disturbance) -> Result<()> {
     let reference = Reference::make(victim)?;
-    let commits = choose(reference.first, reference.last);
     let name = format!("{victim:?} under {how:?}");
-    progress::tell(&format!(
-        "{name}: commits {} to {}, trying {}",
-        reference.first,
-        reference.last,
-        commits.len()
-    ));
-    let mut failed = Vec::new();
-    let mut broken = 0;
-    for (number, commit) in commits.iter().enumerate() {
-        let began = Instant::now();
-        let (words, problems) = match reference.trial(victim, how, *commit) {
-            Ok(trial) => {
-                broken = 0;
-                (trial.to_string(), trial.problems)
-            }
-            Err(error) => {
-                broken += 1;
-                ("not carried out".to_owned(), vec![error.to_string()])
-            }
-        };
-        progress::tell(&format!(
-            "{name}: commit {commit} ({} of {}): {words} ({:.1} s){}",
-            number + 1,
-            commits.len(),
-            began.elapsed().as_secs_f32(),
-            if problems.is_empty() { "" } else { ": WRONG" }
-        ));
-        if !problems.is_empty() {
-            println!("{}", problems.join("\n"));
-            failed.push(format!("commit {commit}: {}", problems.join("\n  ")));
-        }
-        if broken == BROKEN_IN_A_ROW {
-            failed.push(format!("given up: {broken} trials in a row failed to run"));
-            break;
-        }
-    }
-    for one in &failed {
-        let first = one.lines().take(2).collect::<Vec<_>>().join(" ");
-        progress::fail(&format!("{name}: {first}"));
-    }
-    verdict(&name, &failed)
-}
-
-/// All that was wrong, in the order in which it came.
-fn verdict(name: &str, failed: &[String]) -> Result<()> {
-    if failed.is_empty() {
-        return Ok(());
-    }
-    Err(Error::new(format!("pass {name}"), failed.join("\n")))
+    let commits = trials::choose(reference.first, reference.last);
+    trials::run(&name, "commit", &commits, |commit| {
+        let trial = reference.trial(victim, how, commit)?;
+        Ok(Verdict {
+            words: trial.to_string(),
+            problems: trial.problems,
+        })
+    })
 }
 
 impl std::fmt::Display for Trial {
@@ -156,10 +110,10 @@ impl Reference {
     fn make(victim: Victim) -> Result<Self> {
         let world = victim.boot()?;
         let before = look(&world, victim == Victim::Uninstall)?;
-        world.count_commits()?;
+        world.machine.count_commits()?;
         // Something that makes no commit, so that the count so far is only what the start made.
         world.run("alice", &victim.command(&world))?.ok()?;
-        let last = world.commits()?;
+        let last = world.machine.commits()?;
         let after = look(&world, victim == Victim::Install)?;
         // Commit 1 opens the database; what comes before the operation is not worth a trial.
         Ok(Self {
@@ -173,11 +127,13 @@ impl Reference {
     fn trial(&self, victim: Victim, how: Disturbance, commit: u64) -> Result<Trial> {
         let mut world = victim.boot()?;
         let earlier: Vec<String> = world.operations()?.into_iter().map(|one| one.id).collect();
-        world.disturb(how, commit)?;
+        world.machine.disturb(how, commit)?;
         let mut client = world.start("alice", &victim.command(&world))?;
         let (fired, client) = match how {
             Disturbance::PowerCut => {
-                let fired = world.wait_until_fired(OPERATION, || !client.is_running())?;
+                let fired = world
+                    .machine
+                    .wait_until_fired(OPERATION, || !client.is_running())?;
                 if fired == Fired::Yes {
                     client.kill();
                     world.machine.kill_hard()?;
@@ -186,7 +142,9 @@ impl Reference {
                 (fired, 0)
             }
             Disturbance::Term => {
-                let fired = world.wait_until_fired(OPERATION, || !client.is_running())?;
+                let fired = world
+                    .machine
+                    .wait_until_fired(OPERATION, || !client.is_running())?;
                 // It ended as it was asked to; nobody but who asked starts it again.
                 world
                     .machine
@@ -200,7 +158,7 @@ impl Reference {
             }
             Disturbance::Kill => {
                 let output = client.wait(OPERATION)?;
-                (world.fired()?, output.status)
+                (world.machine.fired()?, output.status)
             }
         };
         let newest = world.settled(RECOVERY)?;
@@ -259,58 +217,4 @@ fn look(world: &World, works: bool) -> Result<Snapshot> {
         world.build("bob", "bash", "looked-at")?;
     }
     world.snapshot()
-}
-
-/// All commits, or a few: one out of each part of the range.
-fn choose(first: u64, last: u64) -> Vec<u64> {
-    let all = first..=last;
-    let count = last.saturating_sub(first) + 1;
-    if crate::full() || count <= SAMPLE {
-        return all.collect();
-    }
-    let seed = seed();
-    println!("seed {seed} (NIXCTL_LAB_SEED={seed} repeats it)");
-    (0..SAMPLE)
-        .map(|part| {
-            let (from, to) = (count * part / SAMPLE, count * (part + 1) / SAMPLE);
-            // A different commit of each part every day.
-            let mixed = (seed ^ (part << 32)).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 20;
-            first + from + mixed % (to - from)
-        })
-        .collect()
-}
-
-/// The number of the day, or what `NIXCTL_LAB_SEED` says.
-fn seed() -> u64 {
-    let named = std::env::var("NIXCTL_LAB_SEED").ok();
-    named.and_then(|text| text.parse().ok()).unwrap_or_else(|| {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH);
-        since.map_or(0, |time| time.as_secs() / 86400)
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{choose, verdict};
-
-    #[test]
-    fn a_sample_has_one_commit_of_each_part() {
-        if crate::full() {
-            return;
-        }
-        let chosen = choose(2, 61);
-        assert_eq!(chosen.len(), 3);
-        for (commit, part) in chosen.iter().zip([2..22, 22..42, 42..62]) {
-            assert!(part.contains(commit), "{chosen:?}");
-        }
-        assert_eq!(choose(2, 3), [2, 3]);
-    }
-
-    #[test]
-    fn everything_that_was_wrong_is_in_the_verdict() {
-        assert!(verdict("a campaign", &[]).is_ok());
-        let failed = ["commit 3: + /nix", "commit 9: not carried out"].map(str::to_owned);
-        let text = verdict("a campaign", &failed).unwrap_err().to_string();
-        assert!(failed.iter().all(|one| text.contains(one)), "{text}");
-    }
 }

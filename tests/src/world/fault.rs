@@ -5,7 +5,8 @@
 
 use std::time::{Duration, Instant};
 
-use super::World;
+use super::daemon_log;
+use crate::Machine;
 use crate::error::{Error, Result};
 
 const FILE: &str = "/run/nixctl-fault";
@@ -36,9 +37,6 @@ pub enum Fired {
 }
 
 impl Disturbance {
-    /// All three.
-    pub const ALL: [Self; 3] = [Self::Kill, Self::Term, Self::PowerCut];
-
     /// The word in the daemon's file.
     #[must_use]
     pub fn word(self) -> &'static str {
@@ -50,15 +48,15 @@ impl Disturbance {
     }
 }
 
-impl World {
-    /// Asks the daemon to count its commits; [`World::commits`] then says how many there were.
+impl Machine {
+    /// Asks the daemon to count its commits; [`Machine::commits`] then says how many there were.
     pub fn count_commits(&self) -> Result<()> {
-        self.machine.write_file(FILE, "count", 0o644)
+        self.write_file(FILE, "count", 0o644)
     }
 
     /// Commits of the daemon since it started, as of the last one.
     pub fn commits(&self) -> Result<u64> {
-        let text = self.machine.read_text(COUNT)?;
+        let text = self.read_text(COUNT)?;
         text.trim().parse().map_err(|why| {
             let why = format!("{why}: is the daemon built with the feature fault-injection?");
             Error::new("count commits", why)
@@ -67,13 +65,22 @@ impl World {
 
     /// Prepares a disturbance at a commit.
     pub fn disturb(&self, how: Disturbance, commit: u64) -> Result<()> {
-        self.machine
-            .write_file(FILE, format!("{} {commit}", how.word()), 0o644)
+        self.write_file(FILE, format!("{} {commit}", how.word()), 0o644)
+    }
+
+    /// Prepares that the daemon stands still at a commit, until [`Machine::let_go`].
+    pub fn pause_at(&self, commit: u64) -> Result<()> {
+        self.write_file(FILE, format!("pause {commit}"), 0o644)
+    }
+
+    /// Lets a daemon go on that stands still.
+    pub fn let_go(&self) -> Result<()> {
+        self.exec(&["rm", "-f", DONE])?.ok().map(drop)
     }
 
     /// Whether the disturbance has come to pass.
     pub fn fired(&self) -> Result<Fired> {
-        let done = self.machine.exists(DONE)?;
+        let done = self.exists(DONE)?;
         Ok(if done { Fired::Yes } else { Fired::No })
     }
 
@@ -86,7 +93,7 @@ impl World {
         let until = Instant::now() + deadline;
         loop {
             let ended = over();
-            if self.machine.appears(DONE) {
+            if self.appears(DONE) {
                 return Ok(Fired::Yes);
             }
             if ended {
@@ -96,7 +103,7 @@ impl World {
                 return Err(Error::Timeout {
                     what: "waiting for the fault".to_owned(),
                     deadline,
-                    output: self.daemon_log(),
+                    output: daemon_log(self),
                 });
             }
             std::thread::sleep(TICK);

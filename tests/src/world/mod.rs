@@ -7,6 +7,7 @@ mod build;
 mod campaign;
 mod fault;
 mod operation;
+pub(crate) mod trials;
 mod warm;
 
 use std::time::{Duration, Instant};
@@ -161,39 +162,17 @@ impl World {
 
     /// What `nixctl COMMAND --json` prints, as one document.
     pub fn json(&self, command: &str) -> Result<serde_json::Value> {
-        // Without a login, which costs more than the question when it is asked again and again.
-        let words = format!("nixctl {command} --json");
-        let words: Vec<&str> = words.split_whitespace().collect();
-        let output = self.machine.command(&words).deadline(OPERATION).run()?;
-        parse(&output.ok()?.stdout)
+        json(&self.machine, command)
     }
 
     /// All operations but those about the daemon itself, newest first.
     pub fn operations(&self) -> Result<Vec<Operation>> {
-        let all: Vec<Operation> = parse(&self.json("operations")?.to_string())?;
-        Ok(all.into_iter().filter(Operation::is_about_nix).collect())
+        Operation::all(&self.machine)
     }
 
     /// The newest operation, once it has ended; none when there was none.
     pub fn settled(&self, deadline: Duration) -> Result<Option<Operation>> {
-        let until = Instant::now() + deadline;
-        loop {
-            // The daemon may be away for a moment.
-            let found = self.operations();
-            match &found {
-                Ok(list) if list.iter().all(Operation::is_final) => {
-                    return Ok(list.first().cloned());
-                }
-                _ if Instant::now() < until => std::thread::sleep(TICK),
-                _ => {
-                    return Err(Error::Timeout {
-                        what: "waiting for the operation's end".to_owned(),
-                        deadline,
-                        output: format!("{found:?}\n{}", self.daemon_log()),
-                    });
-                }
-            }
-        }
+        Operation::settled(&self.machine, deadline)
     }
 
     /// Waits until an operation is under way and has begun this many steps; returns it.
@@ -290,6 +269,15 @@ fn daemon_install(machine: &Machine) -> Run {
 fn with_programs(builder: Builder, folder: &str) -> Result<Builder> {
     let product = product::built().ok_or_else(|| Error::new("use nixctl", "it is not built"))?;
     Ok(product.put_in(builder, folder))
+}
+
+/// What `nixctl COMMAND --json` prints, as one document.
+fn json(machine: &Machine, command: &str) -> Result<serde_json::Value> {
+    // Without a login, which costs more than the question when it is asked again and again.
+    let words = format!("nixctl {command} --json");
+    let words: Vec<&str> = words.split_whitespace().collect();
+    let output = machine.command(&words).deadline(OPERATION).run()?;
+    parse(&output.ok()?.stdout)
 }
 
 fn parse<T: serde::de::DeserializeOwned>(text: &str) -> Result<T> {

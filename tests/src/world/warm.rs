@@ -9,7 +9,6 @@ use std::time::{Duration, SystemTime};
 
 use super::{PROGRAMS, World};
 use crate::error::{Context, Error, Result};
-use crate::exec::Run;
 use crate::product::{self, Product};
 use crate::{Machine, image, paths};
 
@@ -63,12 +62,7 @@ impl Stage {
             }
         };
         machine.power_off()?;
-        let (from, to) = (machine.root().to_string_lossy(), target.to_string_lossy());
-        Run::new(&["cp", "--archive", "--reflink=auto", &from, &to])
-            .deadline(Duration::from_secs(120))
-            .run()?
-            .ok()
-            .map(drop)
+        paths::copy_tree(machine.root(), target)
     }
 }
 

@@ -6,8 +6,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use nixctl_lab::Result;
+use nixctl_lab::dist::{self, Sized};
 use nixctl_lab::world::{OPERATION, World};
 
+use super::Archive;
 use super::table::{Series, Table};
 
 const TARBALL: &str = "/var/tmp/nix.tar.xz";
@@ -68,84 +70,166 @@ const AT_ONCE: &str = "{ echo 'g all 32000'
         echo \"u all$i $((32000 + i)):32000 'Nix build user' /var/empty /usr/sbin/nologin\"
     done; } | systemd-sysusers -";
 
-/// Measures; each run of each kind has a fresh machine.
-pub fn measure(table: &mut Table, runs: usize) -> Result<()> {
-    let (mut ours, mut floor, mut synced) = (Vec::new(), Vec::new(), Vec::new());
-    let mut whole = Vec::new();
-    let (mut one_by_one, mut at_once) = (Vec::new(), Vec::new());
-    let mut steps = Vec::new();
-    for run in 0..runs {
-        println!("lab: run {} of {runs}", run + 1);
-        let world = with_tarball("bench-floor")?;
-        let unpacked = time(&world, FLOOR)?;
-        floor.push(unpacked);
-        synced.push(unpacked + time(&world, SYNC)?);
-        drop(world);
-
-        let world = with_tarball("bench-whole")?;
-        for (unit, text) in [("socket", SOCKET), ("service", SERVICE)] {
-            let path = format!("/var/tmp/units/nix-daemon.{unit}");
-            world.machine.write_file(&path, text, 0o644)?;
+/// Measures one release; each run of each kind has a fresh machine. The kinds take turns, so that
+/// what else the host does hits all of them.
+pub fn measure(table: &mut Table, runs: usize, archive: Archive, only_ratio: bool) -> Result<()> {
+    let (name, sized) = match archive {
+        Archive::Official => ("official size", dist::official_size()?),
+        Archive::Lab => {
+            let release = dist::nix_release(dist::Version::Nix226)?;
+            ("lab's release", dist::lab_size(&release)?)
         }
-        whole.push(time(&world, FLOOR)? + time(&world, REST)?);
-        drop(world);
-
-        let world = with_tarball("bench-install")?;
-        let sum = &world.release().sha256_xz;
-        let install = format!("nixctl install --source {TARBALL} --sha256 {sum} --yes --quiet");
-        ours.push(time(&world, &install)?);
-        steps = slowest_steps(&world)?;
-        drop(world);
-
-        let world = World::boot("bench-users")?;
-        one_by_one.push(time(&world, ONE_BY_ONE)?);
-        at_once.push(time(&world, AT_ONCE)?);
+    };
+    let mut all = Runs::default();
+    for run in 0..runs {
+        println!("lab: {name}: run {} of {runs}", run + 1);
+        all.floor(&sized)?;
+        all.ours(&sized)?;
+        if !only_ratio {
+            all.whole(&sized)?;
+        }
     }
-    let (ours, floor, synced) = (Series::of(&ours), Series::of(&floor), Series::of(&synced));
-    let whole = Series::of(&whole);
-    table.series("nixctl install, self-test included", &ours);
-    table.series("floor: tar xJf and nix-store --load-db", &floor);
-    table.series("floor, and sync --file-system", &synced);
-    table.series("all that an install does, plain tools, no journal", &whole);
-    table.goal("install / floor", ours.median() / floor.median(), "x", 1.25);
-    let against_synced = format!("{:.2} x", ours.median() / synced.median());
-    table.row("install / floor with sync", &against_synced, "", "");
-    let against_whole = format!("{:.2} x", ours.median() / whole.median());
-    table.row("install / all of it, plain", &against_whole, "", "");
-    table.row(
-        "the release's own multi-user script",
-        "-",
-        "",
-        "the lab's tarballs have none",
-    );
-    table.series(
-        "32 build users one by one (useradd)",
-        &Series::of(&one_by_one),
-    );
-    table.series(
-        "32 build users in one call (systemd-sysusers)",
-        &Series::of(&at_once),
-    );
+    table.row(&format!("archive: {name}"), "", &sized.to_string(), "");
+    all.tell(table);
     println!("lab: the slowest steps of the last install:");
-    for line in steps {
+    for line in &all.steps {
         println!("lab:   {line}");
     }
     Ok(())
 }
 
-fn with_tarball(name: &str) -> Result<World> {
+/// Measures making the build users.
+pub fn users(table: &mut Table, runs: usize) -> Result<()> {
+    let (mut one_by_one, mut at_once) = (Vec::new(), Vec::new());
+    for _ in 0..runs {
+        let world = World::boot("bench-users")?;
+        one_by_one.push(time(&world, ONE_BY_ONE)?.wall);
+        at_once.push(time(&world, AT_ONCE)?.wall);
+    }
+    let name = "32 build users one by one (useradd)";
+    table.series(name, &Series::of(&one_by_one));
+    let name = "32 build users in one call (systemd-sysusers)";
+    table.series(name, &Series::of(&at_once));
+    Ok(())
+}
+
+/// What a command took: wall time, and processor time of the whole machine.
+#[derive(Debug, Clone, Copy)]
+struct Cost {
+    wall: Duration,
+    processor: Duration,
+}
+
+impl std::ops::Add for Cost {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            wall: self.wall + other.wall,
+            processor: self.processor + other.processor,
+        }
+    }
+}
+
+/// All runs with one release.
+#[derive(Debug, Default)]
+struct Runs {
+    ours: Vec<Cost>,
+    floor: Vec<Cost>,
+    synced: Vec<Cost>,
+    whole: Vec<Cost>,
+    steps: Vec<String>,
+}
+
+impl Runs {
+    fn floor(&mut self, sized: &Sized) -> Result<()> {
+        let world = with_tarball("bench-floor", sized)?;
+        let unpacked = time(&world, FLOOR)?;
+        self.floor.push(unpacked);
+        self.synced.push(unpacked + time(&world, SYNC)?);
+        Ok(())
+    }
+
+    fn ours(&mut self, sized: &Sized) -> Result<()> {
+        let world = with_tarball("bench-install", sized)?;
+        let sum = &sized.sha256;
+        let install = format!("nixctl install --source {TARBALL} --sha256 {sum} --yes --quiet");
+        self.ours.push(time(&world, &install)?);
+        self.steps = slowest_steps(&world)?;
+        Ok(())
+    }
+
+    fn whole(&mut self, sized: &Sized) -> Result<()> {
+        let world = with_tarball("bench-whole", sized)?;
+        for (unit, text) in [("socket", SOCKET), ("service", SERVICE)] {
+            let path = format!("/var/tmp/units/nix-daemon.{unit}");
+            world.machine.write_file(&path, text, 0o644)?;
+        }
+        self.whole.push(time(&world, FLOOR)? + time(&world, REST)?);
+        Ok(())
+    }
+
+    fn tell(&self, table: &mut Table) {
+        let walls = |costs: &[Cost]| {
+            let walls: Vec<Duration> = costs.iter().map(|cost| cost.wall).collect();
+            Series::of(&walls)
+        };
+        let ours = walls(&self.ours);
+        table.series("nixctl install, self-test included", &ours);
+        let floor = walls(&self.floor);
+        table.series("floor: tar xJf and nix-store --load-db", &floor);
+        let synced = walls(&self.synced);
+        table.series("floor, and sync --file-system", &synced);
+        table.goal("install / floor", ours.median() / floor.median(), "x", 1.25);
+        let turns = ratios(&self.ours, &self.floor, |cost| cost.wall);
+        table.ratios("install / floor, turn by turn", &turns);
+        let busy = |costs: &[Cost]| {
+            let times: Vec<Duration> = costs.iter().map(|cost| cost.processor).collect();
+            Series::of(&times)
+        };
+        table.series("  processor time of the install", &busy(&self.ours));
+        table.series("  processor time of the floor", &busy(&self.floor));
+        let turns = ratios(&self.ours, &self.floor, |cost| cost.processor);
+        table.ratios("install / floor in processor time", &turns);
+        let against = format!("{:.2} x", ours.median() / synced.median());
+        table.row("install / floor with sync", &against, "", "");
+        if self.whole.is_empty() {
+            return;
+        }
+        let whole = walls(&self.whole);
+        table.series("all that an install does, plain tools, no journal", &whole);
+        let against = format!("{:.2} x", ours.median() / whole.median());
+        table.row("install / all of it, plain", &against, "", "");
+        let why = "the lab's tarballs have none";
+        table.row("the release's own multi-user script", "-", "", why);
+    }
+}
+
+fn ratios(ours: &[Cost], theirs: &[Cost], what: impl Fn(&Cost) -> Duration) -> Series {
+    let pairs = ours.iter().zip(theirs);
+    let ratios = pairs.map(|(a, b)| what(a).as_secs_f64() / what(b).as_secs_f64());
+    Series::from(ratios.collect::<Vec<_>>())
+}
+
+fn with_tarball(name: &str, sized: &Sized) -> Result<World> {
     let world = World::boot(name)?;
     world
         .machine
-        .copy_in(&world.release().tar_xz, Path::new(TARBALL), 0o644)?;
-    // Read once, so that no kind profits from another's reading.
+        .copy_in(&sized.tar_xz, Path::new(TARBALL), 0o644)?;
+    // Read once, so that no kind profits from another's reading; and nobody pays for writing it.
     world.machine.exec(&["cksum", TARBALL])?.ok()?;
+    world.machine.exec(&["sync", "--file-system", "/"])?.ok()?;
     Ok(world)
 }
 
-fn time(world: &World, script: &str) -> Result<Duration> {
+fn time(world: &World, script: &str) -> Result<Cost> {
+    let before = world.machine.processor_time()?;
     let run = world.machine.command(&["sh", "-c", script]);
-    Ok(run.deadline(OPERATION).run()?.ok()?.took)
+    let wall = run.deadline(OPERATION).run()?.ok()?.took;
+    Ok(Cost {
+        wall,
+        processor: world.machine.processor_time()?.saturating_sub(before),
+    })
 }
 
 /// How long the steps took, by the times in the journal.

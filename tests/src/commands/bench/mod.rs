@@ -5,8 +5,10 @@
 
 mod install;
 mod service;
+mod switch;
 mod table;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use nixctl_lab::Result;
@@ -21,35 +23,90 @@ pub struct Arguments {
     what: What,
 }
 
-#[derive(Debug, Clone, Copy, clap::Subcommand)]
+/// A release that is installed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Archive {
+    /// One of an official release's size.
+    Official,
+    /// The one that the tests use.
+    Lab,
+}
+
+#[derive(Debug, clap::Subcommand)]
 enum What {
     /// The install beside its floor, users, daemon start, memory, and the time of `nixctl status`.
     Install {
-        /// How often each is measured.
-        #[arg(long, default_value_t = 5)]
-        runs: usize,
-        /// Take the development build, which is made quickly and whose numbers do not count.
+        #[command(flatten)]
+        runs: Runs,
+        /// The releases that are installed.
+        #[arg(long, value_enum, default_values_t = [Archive::Official, Archive::Lab])]
+        archive: Vec<Archive>,
+        /// Nothing but the install and its floor.
         #[arg(long)]
-        dev: bool,
+        only_ratio: bool,
     },
+    /// The stepwise switch beside the one at once and a random order, and a switch without changes.
+    Switch(Runs),
 }
+
+#[derive(Debug, Clone, clap::Args)]
+struct Runs {
+    /// How often each is measured.
+    #[arg(long, default_value_t = 5)]
+    runs: usize,
+    /// Take the development build, which is made quickly and whose numbers do not count.
+    #[arg(long)]
+    dev: bool,
+    /// Take the programs of this folder, and build nothing.
+    #[arg(long, conflicts_with = "dev")]
+    programs: Option<PathBuf>,
+}
+
+/// Lets the lab choose the order of a switch.
+const ORDER: [&str; 2] = ["--features", "nixctld/fault-injection"];
 
 /// Runs the command.
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
-    let What::Install { runs, dev } = arguments.what;
+    let (options, features) = match &arguments.what {
+        What::Install { runs, .. } => (runs, &[][..]),
+        What::Switch(runs) => (runs, &ORDER[..]),
+    };
+    let (runs, dev) = (options.runs.max(1), options.dev);
     super::prepare::run()?;
-    let built = if dev {
-        build::debug(&[])?
-    } else {
-        println!("lab: building the programs as they are released (this takes a while)");
-        build::release()?
+    let built = match &options.programs {
+        Some(folder) => {
+            nixctl_lab::product::use_folder(folder);
+            true
+        }
+        None if dev => build::debug(features)?,
+        None => {
+            println!("lab: building the programs as they are released (this takes a while)");
+            build::release(features)?
+        }
     };
     if !built {
         return Ok(ExitCode::FAILURE);
     }
     let mut table = Table::default();
-    install::measure(&mut table, runs.max(1))?;
-    service::measure(&mut table, runs.max(1))?;
+    match &arguments.what {
+        What::Switch(_) => {
+            super::prepare::generations()?;
+            switch::measure(&mut table, runs)?;
+        }
+        What::Install {
+            archive,
+            only_ratio,
+            ..
+        } => {
+            for archive in archive {
+                install::measure(&mut table, runs, *archive, *only_ratio)?;
+            }
+            if !only_ratio {
+                install::users(&mut table, runs)?;
+                service::measure(&mut table, runs)?;
+            }
+        }
+    }
     println!("\n{table}");
     if dev {
         println!("lab: these are numbers of a development build; goals do not apply to it");

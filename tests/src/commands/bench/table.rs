@@ -44,10 +44,21 @@ pub struct Table(Vec<[String; 4]>);
 impl Table {
     /// One thing that was measured several times.
     pub fn series(&mut self, what: &str, series: &Series) {
+        self.amount(what, series, "ms");
+    }
+
+    /// The same in another unit than milliseconds.
+    pub fn amount(&mut self, what: &str, series: &Series, unit: &str) {
         let (least, most) = series.bounds();
-        let count = series.0.len();
-        let spread = format!("{least:.1} to {most:.1}, {count} runs");
-        self.row(what, &format!("{:.1} ms", series.median()), &spread, "");
+        let spread = format!("{least:.1} to {most:.1}, {} runs", series.0.len());
+        self.row(what, &format!("{:.1} {unit}", series.median()), &spread, "");
+    }
+
+    /// Ratios of what was measured side by side.
+    pub fn ratios(&mut self, what: &str, series: &Series) {
+        let (least, most) = series.bounds();
+        let spread = format!("{least:.2} to {most:.2}, {} runs", series.0.len());
+        self.row(what, &format!("{:.2} x", series.median()), &spread, "");
     }
 
     /// The same with a goal for the median.
