@@ -16,8 +16,8 @@ const FILES: &str = "find /nix -path /nix/var/nix/db -prune -o -printf '%p %y %m
                      find /run/nixctl /var/lib/nixctl -printf '%p %y %m %U %l\n' | sort";
 
 /// What changes by itself: the daemon's own database, which it tidies up when it has nothing else to
-/// do, and a unit that a timer starts again and again.
-const ITSELF: [&str; 2] = ["/var/lib/nixctl/db", "unit:beat."];
+/// do, and a unit that a timer starts again and again, with the file that it writes at each beat.
+const ITSELF: [&str; 3] = ["/var/lib/nixctl/db", "unit:beat.", "/var/lib/beat"];
 
 /// How long a cache that hangs may hold a plan up.
 const PATIENCE: Duration = Duration::from_secs(150);
