@@ -23,7 +23,6 @@ use crate::switch::boot::{BootRecord, BootState, fallback};
 use crate::switch::identity;
 use crate::switch::profile::generations;
 use crate::switch::running::{self, BOOTED_SYSTEM};
-use crate::switch::step::{BOOTED, ROOTS};
 
 /// Between two looks.
 const TICK: Duration = Duration::from_secs(1);
@@ -103,7 +102,7 @@ impl<'a> Watch<'a> {
             return Ok(());
         };
         self.forget_gone(&path)?;
-        self.let_go_of_kernels(&path)?;
+        self.shared.ask_to_let_go_of_kernels();
         if self.shared.settings().switch.boot_seconds == 0 {
             return Ok(());
         }
@@ -345,26 +344,6 @@ impl<'a> Watch<'a> {
             }
         }
         self.shared.store.commit(change).map_err(stored)
-    }
-
-    /// Removes the roots of what the kernel of an earlier boot needed.
-    fn let_go_of_kernels(&self, booted: &str) -> Result<(), Failure> {
-        let fs = &self.shared.host.fs;
-        let roots = Path::new(ROOTS).join(BOOTED);
-        if !fs.is_dir(Path::new(booted)) || !fs.is_dir(&roots) || self.is_switching() {
-            return Ok(());
-        }
-        for name in fs.list(&roots).map_err(file)? {
-            fs.remove_file(&roots.join(name)).map_err(file)?;
-        }
-        Ok(())
-    }
-
-    /// Whether a switch has not ended.
-    fn is_switching(&self) -> bool {
-        let operations = self.shared.store.operations();
-        let mut open = operations.iter().filter(|it| !it.state.is_final());
-        open.any(|it| is_switch(&it.request))
     }
 
     fn put(&self, path: &str, record: &BootRecord) -> Result<(), Failure> {

@@ -32,7 +32,10 @@ pub fn work(shared: &Arc<Shared>) {
                 shared.forget_old();
                 shared.store.keep_reserve();
             }
-            None => shared.sleep(IDLE),
+            None => {
+                shared.let_go_of_kernels();
+                shared.sleep(IDLE);
+            }
         }
     }
     shared.stopped();

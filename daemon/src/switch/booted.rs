@@ -12,8 +12,7 @@ use crate::payload::entry::is_store_path;
 use crate::switch::error::Result;
 use crate::switch::fetch::make_roots_folder;
 use crate::switch::running::{BOOTED_SYSTEM, CURRENT_SYSTEM, kernel_parts};
-use crate::switch::step::BOOTED;
-use crate::switch::step::ROOTS;
+use crate::switch::step::{BOOTED, ROOTS};
 
 /// Root of the generation that was booted, as a whole.
 pub(super) const BOOTED_ROOT: &str = "/nix/var/nix/gcroots/booted-system";
@@ -40,6 +39,29 @@ pub(super) fn leave(fs: &Fs, going: &[String]) -> Result<()> {
         }
     }
     fs.remove_file(Path::new(BOOTED_ROOT))?;
+    Ok(())
+}
+
+/// Removes what the kernel of an earlier boot was kept by. What was booted this time must be there and
+/// have the root that a boot makes: without it the roots are what the running kernel is kept by.
+///
+/// Nothing else may move the machine meanwhile: a switch that finds a root here counts on it. Cut off
+/// in the midst, it leaves roots that the next time removes.
+///
+/// # Errors
+/// When a link cannot be read or removed.
+pub fn let_go_of_kernels(fs: &Fs) -> Result<()> {
+    let roots = Path::new(ROOTS).join(BOOTED);
+    let Some(booted) = system_at(fs, BOOTED_SYSTEM)? else {
+        return Ok(());
+    };
+    let is_kept = fs.read_link(Path::new(BOOTED_ROOT))?.is_some();
+    if !is_kept || !fs.is_dir(Path::new(&booted)) || !fs.is_dir(&roots) {
+        return Ok(());
+    }
+    for name in fs.list(&roots)? {
+        fs.remove_file(&roots.join(name))?;
+    }
     Ok(())
 }
 

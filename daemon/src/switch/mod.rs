@@ -9,7 +9,7 @@
 
 pub mod activate;
 pub mod boot;
-mod booted;
+pub mod booted;
 pub mod carry;
 pub mod compose;
 pub mod converge;

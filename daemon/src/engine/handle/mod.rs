@@ -112,6 +112,7 @@ impl Engine {
             wake: (Mutex::new(false), Condvar::new()),
             going_down: AtomicBool::new(false),
             is_stopped: (Mutex::new(false), Condvar::new()),
+            lets_go_of_kernels: AtomicBool::new(false),
             heartbeat: AtomicU64::new(0),
             began: Instant::now(),
         });

@@ -19,6 +19,7 @@ use crate::host::cancel::Stop;
 use crate::host::{Cancel, Host};
 use crate::payload::worker::Worker;
 use crate::resource::error::fs_code;
+use crate::switch::booted;
 use crate::switch::carry::Carry;
 use crate::switch::converge::Convergence;
 
@@ -45,6 +46,8 @@ pub(in super::super) struct Shared {
     pub(super) wake: (Mutex<bool>, Condvar),
     pub(super) going_down: AtomicBool,
     pub(super) is_stopped: (Mutex<bool>, Condvar),
+    /// Whether this boot makes roots of an earlier one's kernel superfluous.
+    pub(super) lets_go_of_kernels: AtomicBool,
     pub(super) heartbeat: AtomicU64,
     pub(super) began: Instant,
 }
@@ -164,6 +167,23 @@ impl Shared {
     pub(in super::super) fn stall(&self, why: &str) {
         *lock(&self.judgement) = (Health::Broken, format!("an operation cannot go on: {why}"));
         self.tell(Change::Status);
+    }
+
+    /// Asks the thread to remove the roots of an earlier boot's kernel once no operation is open.
+    pub(in super::super) fn ask_to_let_go_of_kernels(&self) {
+        self.lets_go_of_kernels.store(true, Ordering::SeqCst);
+        self.wake();
+    }
+
+    /// Removes them, when that was asked for. By the thread itself, between two operations: a switch
+    /// that finds such a root, or makes one, counts on it.
+    pub(in super::super) fn let_go_of_kernels(&self) {
+        if !self.lets_go_of_kernels.swap(false, Ordering::SeqCst) {
+            return;
+        }
+        if let Err(error) = booted::let_go_of_kernels(&self.host.fs) {
+            tracing::warn!("cannot remove the roots of an earlier boot's kernel: {error}");
+        }
     }
 
     /// The sender of an operation's snapshots, made when there is none.

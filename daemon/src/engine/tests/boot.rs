@@ -12,6 +12,9 @@ use crate::switch::boot::{BootRecord, BootState};
 const GOOD: &str = "/nix/store/0123456789abcdfghijklmnpqrsvwxyz-good";
 const BAD: &str = "/nix/store/1123456789abcdfghijklmnpqrsvwxyz-bad";
 
+const ROOTS_OF_KERNELS: &str = "nix/var/nix/gcroots/nixctl/booted";
+const ROOT_OF_BOOTED: &str = "nix/var/nix/gcroots/booted-system";
+
 /// A machine that was booted into generation 2, which is the default; 1 is there, too.
 struct Booted {
     fixture: Fixture,
@@ -82,6 +85,41 @@ impl Booted {
         .unwrap();
         engine.watch_boot();
         engine
+    }
+
+    /// An engine of this planner that looks after a boot which nothing is done about.
+    fn engine_with(&self, planner: impl Planner + 'static) -> Engine {
+        let mut settings = Settings::default();
+        settings.switch.boot_seconds = 0;
+        Engine::start(EngineParts {
+            host: self.fixture.host(),
+            state_dir: self.fixture.state.path().join("state"),
+            settings,
+            planner: Box::new(planner),
+            worker: Box::new(Idle),
+            switch: Box::new(crate::switch::carry::Machine),
+            patience: Duration::from_secs(10),
+        })
+        .unwrap()
+    }
+
+    fn root_of(&self, number: usize) -> PathBuf {
+        self.at(ROOTS_OF_KERNELS).join(format!("part-{number:04}"))
+    }
+
+    /// So many roots of the kernel of an earlier boot, beside the root that each boot makes.
+    fn keep_kernel(&self, roots: usize) {
+        std::fs::create_dir_all(self.at(ROOTS_OF_KERNELS)).unwrap();
+        for number in 0..roots {
+            symlink(GOOD, self.root_of(number)).unwrap();
+        }
+        symlink("/run/booted-system", self.at(ROOT_OF_BOOTED)).unwrap();
+    }
+
+    fn roots(&self) -> usize {
+        std::fs::read_dir(self.at(ROOTS_OF_KERNELS))
+            .unwrap()
+            .count()
     }
 }
 
@@ -212,4 +250,101 @@ fn what_runs_by_now_is_not_what_was_booted() {
     std::thread::sleep(Duration::from_millis(2500));
     assert!(engine.list(0).is_empty());
     stop(engine);
+}
+
+/// A switch whose plan takes until it is told to go on; what it finds of the roots then stays, and what
+/// is missing it makes.
+fn keeping(
+    roots: Vec<PathBuf>,
+    is_told: Arc<AtomicBool>,
+    planned_at: Arc<AtomicBool>,
+) -> impl Planner {
+    Plans(move |question: &Question<'_>| {
+        planned_at.store(true, Ordering::SeqCst);
+        for root in &roots {
+            if !root.is_symlink() {
+                symlink(GOOD, root).unwrap();
+            }
+        }
+        until(|| is_told.load(Ordering::SeqCst));
+        Ok(planned(question.request.kind(), Vec::new()))
+    })
+}
+
+#[test]
+fn a_switch_that_begins_while_roots_are_let_go_of_keeps_its_own() {
+    const ROOTS: usize = 2000;
+    let booted = Booted::new("active");
+    booted.keep_kernel(ROOTS);
+    let roots = (0..ROOTS).map(|number| booted.root_of(number)).collect();
+    let told = Arc::new(AtomicBool::new(true));
+    let engine = booted.engine_with(keeping(roots, told, Arc::default()));
+    engine.watch_boot();
+    until(|| booted.roots() < ROOTS);
+    let request = rollback(1, AfterBoot::AtOnce);
+    let id = engine
+        .submit(request, RequestOptions::default(), 0)
+        .unwrap();
+    end_of(&engine, &id);
+    let kept = booted.roots();
+    std::thread::sleep(Duration::from_millis(300));
+    assert_eq!((kept, booted.roots()), (ROOTS, ROOTS));
+    stop(engine);
+}
+
+#[test]
+fn roots_that_an_open_switch_may_count_on_go_after_its_end() {
+    let booted = Booted::new("active");
+    booted.keep_kernel(2);
+    let [told, is_planning] = [(), ()].map(|()| Arc::new(AtomicBool::new(false)));
+    let engine = booted.engine_with(keeping(Vec::new(), told.clone(), is_planning.clone()));
+    let request = rollback(1, AfterBoot::AtOnce);
+    let id = engine
+        .submit(request, RequestOptions::default(), 0)
+        .unwrap();
+    until(|| is_planning.load(Ordering::SeqCst));
+    engine.watch_boot();
+    std::thread::sleep(Duration::from_millis(300));
+    assert_eq!(booted.roots(), 2);
+    told.store(true, Ordering::SeqCst);
+    end_of(&engine, &id);
+    until(|| booted.roots() == 0);
+    stop(engine);
+}
+
+#[test]
+fn roots_of_what_runs_stay() {
+    for missing in [ROOT_OF_BOOTED, &BAD[1..], "run/booted-system"] {
+        let booted = Booted::new("active");
+        booted.keep_kernel(2);
+        let missing = booted.at(missing);
+        match missing.is_symlink() {
+            true => std::fs::remove_file(missing).unwrap(),
+            false => std::fs::remove_dir(missing).unwrap(),
+        }
+        let engine = booted.engine_with(Files(Vec::new()));
+        engine.watch_boot();
+        std::thread::sleep(Duration::from_millis(300));
+        assert_eq!(booted.roots(), 2);
+        stop(engine);
+    }
+}
+
+#[test]
+fn roots_that_were_left_in_the_midst_go_with_the_next_look() {
+    let booted = Booted::new("active");
+    booted.keep_kernel(4);
+    // What cannot be removed ends it there, as a kill would.
+    let obstacle = booted.root_of(2);
+    std::fs::remove_file(&obstacle).unwrap();
+    std::fs::create_dir_all(obstacle.join("inner")).unwrap();
+    for (cleared, left) in [(false, 2), (false, 2), (true, 0)] {
+        if cleared {
+            std::fs::remove_dir_all(&obstacle).unwrap();
+        }
+        let engine = booted.engine_with(Files(Vec::new()));
+        engine.watch_boot();
+        until(|| booted.roots() == left);
+        stop(engine);
+    }
 }
