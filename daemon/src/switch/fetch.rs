@@ -10,7 +10,7 @@ use std::path::Path;
 use crate::host::Fs;
 use crate::host::fs::Kind;
 use crate::resource::{Context, Description, Undone};
-use crate::switch::booted;
+use crate::switch::booted_root;
 use crate::switch::error::{Result, SwitchError};
 use crate::switch::step::{FetchPaths, SwitchUndo};
 use crate::switch::store::fetch::Wanted;
@@ -112,7 +112,7 @@ impl FetchPaths {
             .filter(|path| !valid.contains(path))
             .cloned()
             .collect();
-        booted::leave(fs, &new)?;
+        booted_root::leave(fs, &new)?;
         let deleted = self.store(context)?.delete(&new)?;
         Ok(match deleted.alive.first() {
             None => Undone::Clean,

@@ -9,7 +9,7 @@
 
 pub mod activate;
 pub mod boot;
-pub mod booted;
+pub mod booted_root;
 pub mod carry;
 pub mod compose;
 pub mod converge;

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use crate::host::Fs;
 use crate::resource::{Context, Description, Undone};
-use crate::switch::booted::{BOOTED_ROOT, system_at};
+use crate::switch::booted_root::{BOOTED_ROOT, system_at};
 use crate::switch::compose;
 use crate::switch::error::{Result, SwitchError};
 use crate::switch::fetch::{make_roots_folder, remove_roots_folder};

@@ -19,7 +19,7 @@ use crate::host::cancel::Stop;
 use crate::host::{Cancel, Host};
 use crate::payload::worker::Worker;
 use crate::resource::error::fs_code;
-use crate::switch::booted;
+use crate::switch::booted_root;
 use crate::switch::carry::Carry;
 use crate::switch::converge::Convergence;
 
@@ -181,7 +181,7 @@ impl Shared {
         if !self.lets_go_of_kernels.swap(false, Ordering::SeqCst) {
             return;
         }
-        if let Err(error) = booted::let_go_of_kernels(&self.host.fs) {
+        if let Err(error) = booted_root::let_go_of_kernels(&self.host.fs) {
             tracing::warn!("cannot remove the roots of an earlier boot's kernel: {error}");
         }
     }

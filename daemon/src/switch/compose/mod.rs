@@ -25,7 +25,7 @@ use crate::payload::STATE_DIR;
 use crate::payload::entry::is_store_path;
 use crate::payload::files::private_dir;
 use crate::resource::{Context, Description, Undone};
-use crate::switch::booted;
+use crate::switch::booted_root;
 use crate::switch::compose::merge::{software, take};
 use crate::switch::compose::script::{Node, Recipe, Tree, expression};
 use crate::switch::compose::stage::Stage;
@@ -131,7 +131,7 @@ impl Compose {
         remove_roots_folder(fs, &self.roots)?;
         if let Some(path) = path.and_then(|path| Some(path.to_str()?.to_owned())) {
             let paths = [path];
-            booted::leave(fs, &paths)?;
+            booted_root::leave(fs, &paths)?;
             NixStore::find(context, "undo composing")?.delete(&paths)?;
         }
         Ok(Undone::Clean)

@@ -164,7 +164,7 @@ fn what_restarts_the_machine_each_time_is_given_up() {
     // Each start of the daemon is after another restart, in the same step.
     for _ in 0..2 {
         world.reboot();
-        let store = Store::open(&fixture.state.path().join("state")).unwrap();
+        let store = reopen(&fixture);
         let record = store.operation(&whole.record.id).unwrap().unwrap();
         let mut record = OperationRecord { ..record };
         let mut change = Batch::default();
