@@ -37,15 +37,27 @@ pub enum SwitchError {
         /// What Nix complained of.
         why: String,
     },
-    /// The disk is full, or would be.
+    /// The disk is too small for what is to come.
     #[error("cannot {what}: {} more are needed on {place}", Bytes(*lacking))]
     NoSpace {
         /// What was to be done.
         what: String,
         /// Where.
         place: String,
-        /// Bytes that are missing, as far as it is known; at least one.
+        /// Bytes that are missing; at least one.
         lacking: u64,
+    },
+    /// A file system is full, and nobody knows by how much.
+    #[error("cannot {what}: {place} is full ({})", room(*free_bytes, *free_inodes))]
+    Full {
+        /// What was to be done.
+        what: String,
+        /// A folder on it.
+        place: String,
+        /// Bytes that are free all the same.
+        free_bytes: u64,
+        /// Inodes that are.
+        free_inodes: u64,
     },
     /// A cache or the network does not answer.
     #[error("cannot {what}: {why}")]
@@ -137,6 +149,15 @@ impl SwitchError {
             SwitchError::NoSpace { place, lacking, .. } => {
                 Some(format!("needs {} more on {place}", Bytes(*lacking)))
             }
+            SwitchError::Full {
+                place,
+                free_bytes,
+                free_inodes,
+                ..
+            } => {
+                let room = room(*free_bytes, *free_inodes);
+                Some(format!("needs space on {place} ({room})"))
+            }
             SwitchError::Network { why, .. } => Some(format!("needs the network: {why}")),
             SwitchError::Fs(error) if self.failure().code == Code::DiskFull => {
                 Some(format!("needs space for {}", error.path.display()))
@@ -164,7 +185,7 @@ impl SwitchError {
             | SwitchError::Compose { .. }
             | SwitchError::Program { .. } => Code::CommandFailed,
             SwitchError::Service(_) => Code::ServiceFailed,
-            SwitchError::NoSpace { .. } => Code::DiskFull,
+            SwitchError::NoSpace { .. } | SwitchError::Full { .. } => Code::DiskFull,
             SwitchError::Network { .. } | SwitchError::Unavailable { .. } => Code::CannotFetch,
             SwitchError::Incomplete { .. } => Code::Incomplete,
             SwitchError::BadTarget { .. } => Code::BadTarget,
@@ -196,6 +217,14 @@ impl std::fmt::Display for Bytes {
             0 | 1 => write!(f, "{} KiB", self.0.div_ceil(1 << 10)),
             mebibytes => write!(f, "{mebibytes} MiB"),
         }
+    }
+}
+
+/// What is left of a file system that is full: small change, or bytes without an inode.
+fn room(bytes: u64, inodes: u64) -> String {
+    match inodes {
+        0 => "no inode free".to_owned(),
+        _ => format!("{bytes} bytes free"),
     }
 }
 
@@ -240,6 +269,18 @@ mod tests {
             no_space.waits().as_deref(),
             Some("needs 83 MiB more on /nix")
         );
+        let full = |free_inodes| SwitchError::Full {
+            what: what(),
+            place: "/nix/store".to_owned(),
+            free_bytes: 512,
+            free_inodes,
+        };
+        for (inodes, room) in [(7, "512 bytes free"), (0, "no inode free")] {
+            let waits = full(inodes).waits().unwrap();
+            assert_eq!(waits, format!("needs space on /nix/store ({room})"));
+            let text = format!("cannot fetch it: /nix/store is full ({room})");
+            assert_eq!(full(inodes).to_string(), text);
+        }
         let network = SwitchError::Network {
             what: what(),
             why: why(),

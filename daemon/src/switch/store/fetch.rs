@@ -8,6 +8,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::host::Command;
+use crate::host::fs::Space;
+use crate::payload::STATE_DIR;
 use crate::resource::Progress;
 use crate::switch::error::{Result, SwitchError};
 use crate::switch::store::internal_json::NixLog;
@@ -16,6 +18,11 @@ use crate::switch::store::{NixStore, batches};
 
 /// For one batch: a gigabyte over a very slow line. Nix itself gives up on a line that stalls.
 const FETCH_DEADLINE: Duration = Duration::from_secs(24 * 3600);
+/// Where Nix writes, besides its home below the state folder.
+const STORE: &str = "/nix/store";
+/// Bytes that a file has at least, for comparing file systems that lack the one or the other.
+const INODE: u64 = 4096;
+
 /// What is fetched.
 #[derive(Debug, Clone, Copy)]
 pub struct Wanted<'a> {
@@ -127,18 +134,7 @@ impl NixStore<'_> {
     ) -> SwitchError {
         let why = log.complaint();
         match kind(log) {
-            Trouble::Space => {
-                let free = self.host.fs.space(Path::new("/nix/store"));
-                let free = free.map_or(0, |space| space.free_bytes);
-                let open = open.saturating_sub(log.copied());
-                let lacking = open.saturating_sub(free).max(1);
-                let place = "/nix".to_owned();
-                SwitchError::NoSpace {
-                    what,
-                    place,
-                    lacking,
-                }
-            }
+            Trouble::Space => self.too_little_space(what, open.saturating_sub(log.copied())),
             Trouble::Network(why) => SwitchError::Network { what, why },
             Trouble::Unavailable => {
                 // Without an answer all of them are.
@@ -146,6 +142,40 @@ impl NixStore<'_> {
                 unavailable(paths, &valid, &why).unwrap_or(SwitchError::Nix { what, why })
             }
             Trouble::Other => SwitchError::Nix { what, why },
+        }
+    }
+
+    /// What is lacking of so many bytes, where that is more than nothing. Else the fullest of the file
+    /// systems that Nix writes to.
+    fn too_little_space(&self, what: String, open: u64) -> SwitchError {
+        let space = |place| Some((place, self.host.fs.space(Path::new(place)).ok()?));
+        let spaces = [STORE, STATE_DIR].into_iter().filter_map(space);
+        let spaces: Vec<(&str, Space)> = spaces.collect();
+        let free = spaces.iter().find(|(place, _)| *place == STORE);
+        let lacking = free.map_or(0, |(_, space)| open.saturating_sub(space.free_bytes));
+        if lacking > 0 {
+            let place = "/nix".to_owned();
+            return SwitchError::NoSpace {
+                what,
+                place,
+                lacking,
+            };
+        }
+        let room = |space: &Space| {
+            space
+                .free_bytes
+                .min(space.free_inodes.saturating_mul(INODE))
+        };
+        let fullest = spaces.into_iter().min_by_key(|(_, space)| room(space));
+        let (place, free_bytes, free_inodes) = match fullest {
+            Some((place, space)) => (place, space.free_bytes, space.free_inodes),
+            None => (STORE, 0, u64::MAX),
+        };
+        SwitchError::Full {
+            what,
+            place: place.to_owned(),
+            free_bytes,
+            free_inodes,
         }
     }
 }
@@ -331,6 +361,31 @@ mod tests {
             failing(&[message(0, "error: bug")]),
             SwitchError::Nix { .. }
         ));
+    }
+
+    #[test]
+    fn what_is_lacking_is_told_as_far_as_it_is_known() {
+        let mut log = NixLog::default();
+        log.feed(message(0, "error: writing to file: No space left on device").as_bytes());
+        let fixture = Fixture::new();
+        // Nobody knows what a build needs; and what is left of a fetch may be less than is free.
+        for open in [0, 1] {
+            let full = fixture
+                .store()
+                .trouble_with("do it".to_owned(), &[], open, &log);
+            let (text, waits) = (full.to_string(), full.waits().unwrap());
+            assert!(
+                text.starts_with("cannot do it: /nix/store is full"),
+                "{text}"
+            );
+            assert!(waits.starts_with("needs space on /nix/store"), "{waits}");
+            for text in [text, waits] {
+                let free = text.split(' ').rev().nth(2).unwrap();
+                let free: u64 = free.trim_start_matches('(').parse().unwrap();
+                assert!(free > 1 << 20, "{text}");
+            }
+            assert_eq!(full.failure().code, nixctl_proto::Code::DiskFull);
+        }
     }
 
     #[test]
