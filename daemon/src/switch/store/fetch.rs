@@ -23,6 +23,29 @@ const STORE: &str = "/nix/store";
 /// Bytes that a file has at least, for comparing file systems that lack the one or the other.
 const INODE: u64 = 4096;
 
+/// What Nix and curl say when a cache or the network does not answer.
+pub(super) const NETWORK: [&str; 19] = [
+    "could not connect",
+    "couldn't connect",
+    "failed to connect",
+    "could not resolve",
+    "couldn't resolve",
+    "network is unreachable",
+    "connection refused",
+    "connection reset",
+    "timeout was reached",
+    "timed out",
+    "http error 5",
+    "http error 429",
+    "recv failure",
+    "send failure",
+    "stream error",
+    "partial file",
+    "transfer closed",
+    "empty reply",
+    "ssl connect",
+];
+
 /// What is fetched.
 #[derive(Debug, Clone, Copy)]
 pub struct Wanted<'a> {
@@ -229,27 +252,6 @@ fn kind(log: &NixLog) -> Trouble {
         "database or disk is full",
     ];
     const TRUST: [&str; 3] = ["signature by a trusted key", "hash mismatch", "not signed"];
-    const NETWORK: [&str; 19] = [
-        "could not connect",
-        "couldn't connect",
-        "failed to connect",
-        "could not resolve",
-        "couldn't resolve",
-        "network is unreachable",
-        "connection refused",
-        "connection reset",
-        "timeout was reached",
-        "timed out",
-        "http error 5",
-        "http error 429",
-        "recv failure",
-        "send failure",
-        "stream error",
-        "partial file",
-        "transfer closed",
-        "empty reply",
-        "ssl connect",
-    ];
     const MISSING: [&str; 6] = [
         "no substituter that can build",
         "does not exist",
@@ -259,11 +261,9 @@ fn kind(log: &NixLog) -> Trouble {
         "cannot be substituted",
     ];
     let find = |words: &[&str]| {
-        let has = |text: &&str| {
-            let text = text.to_lowercase();
-            words.iter().any(|word| text.contains(word))
-        };
-        log.messages().find(has).map(str::to_owned)
+        let mut messages = log.messages();
+        let found = messages.find(|text| says(words, text));
+        found.map(str::to_owned)
     };
     if find(&SPACE).is_some() {
         Trouble::Space
@@ -277,6 +277,12 @@ fn kind(log: &NixLog) -> Trouble {
     } else {
         Trouble::Other
     }
+}
+
+/// Whether a text has one of these words.
+pub(super) fn says(words: &[&str], text: &str) -> bool {
+    let text = text.to_lowercase();
+    words.iter().any(|word| text.contains(word))
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use nixctl_planner::closure::{Graph, PathSet, StorePath};
 
 use crate::host::ExecError;
 use crate::switch::store::closure::{ClosureReader, MOST_PATHS, ReadError, add};
+use crate::switch::store::fetch::{NETWORK, says};
 use crate::switch::store::source::{Source, StoreUrl};
 
 /// Roots that fit into one command line with room to spare.
@@ -180,7 +181,9 @@ impl ClosureReader<'_> {
                     names.retain(|path| !graph.is_known(path) && !known.contains(path));
                     asked.extend(self.known_to(graph, &Source::Local, names)?);
                 }
-                Err(error) if is_refusal(&error) => located.caches[number].state = State::Parts,
+                Err(error) if is_refusal(&error) && !is_silence(&error) => {
+                    located.caches[number].state = State::Parts;
+                }
                 Err(error) => return Err(error),
             }
         }
@@ -220,6 +223,22 @@ fn is_refusal(error: &ReadError) -> bool {
             ..
         }
     )
+}
+
+/// Whether a cache does not answer at all, rather than that it lacks something. What was tried again
+/// before counts no more.
+fn is_silence(error: &ReadError) -> bool {
+    let ReadError::Exec {
+        from: Source::Cache(_),
+        source: ExecError::Failed { stderr, .. },
+    } = error
+    else {
+        return false;
+    };
+    let mut lines = stderr.lines().rev().map(str::trim);
+    lines
+        .find(|line| line.starts_with("error:"))
+        .is_some_and(|last| says(&NETWORK, last))
 }
 
 /// What the roots lead to and the graph knows no more of than its name.

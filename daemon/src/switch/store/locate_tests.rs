@@ -118,6 +118,9 @@ fn a_cache_that_does_not_answer_is_passed_over() {
     stores.silent.insert(A.to_owned());
     let (machine, stores) = machine(stores);
     assert_eq!(locate(&machine, &mut Graph::new()).unwrap(), [B; 4]);
+    // One that hangs costs its whole patience each time.
+    let asked = |line: &&String| line.contains(&format!("--store {A} "));
+    assert_eq!(machine.exec.lines().iter().filter(asked).count(), 1);
     // Unless it is needed: then that is what is said, rather than that the path is nowhere.
     stores.lock().unwrap().has.clear();
     let error = locate(&machine, &mut Graph::new()).unwrap_err();
@@ -125,6 +128,33 @@ fn a_cache_that_does_not_answer_is_passed_over() {
     assert!(is_silent, "{error}");
     let error = error.to_string();
     assert!(error.contains(A) && error.contains("connect"), "{error}");
+}
+
+#[test]
+fn what_a_cache_that_does_not_answer_says() {
+    let cache = || Source::Cache(StoreUrl::new(A).unwrap());
+    let failed = |from: Source, stderr: &str| ReadError::Exec {
+        from,
+        source: ExecError::Failed {
+            line: "nix".to_owned(),
+            code: 1,
+            stderr: stderr.to_owned(),
+        },
+    };
+    let hangs = "error: unable to download 'https://x/y.narinfo': Timeout was reached (28)";
+    let lacks = "error: path '/nix/store/x' is not valid";
+    let again = format!("warning: {hangs}; retrying in 300 ms\n");
+    for (stderr, silent) in [
+        (hangs, true),
+        (&format!("{again}{hangs}\n"), true),
+        (&format!("error:\n  while x\n\n  {hangs}\n"), true),
+        (lacks, false),
+        (&format!("{again}{lacks}\n"), false),
+        ("", false),
+    ] {
+        assert_eq!(is_silence(&failed(cache(), stderr)), silent, "{stderr}");
+    }
+    assert!(!is_silence(&failed(Source::Local, hangs)));
 }
 
 #[test]
