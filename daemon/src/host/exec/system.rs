@@ -136,6 +136,11 @@ fn run(
     };
     process.drain();
     look(&mut process.stderr.kept);
+    tracing::debug!(
+        milliseconds = started.elapsed().as_millis(),
+        "ran {}",
+        command.line()
+    );
     Ok(Output {
         code: ended
             .code()

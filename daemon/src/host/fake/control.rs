@@ -166,6 +166,13 @@ impl Control for FakeServices {
         })
     }
 
+    fn restarts(&self, services: &[&str]) -> Result<BTreeMap<String, u32>, ServiceError> {
+        let asked = services.iter();
+        asked
+            .map(|&unit| Ok((unit.to_owned(), self.details(unit)?.restarts)))
+            .collect()
+    }
+
     fn run_jobs(&self, jobs: &[UnitJob]) -> Vec<Result<(), ServiceError>> {
         jobs.iter().map(|job| self.run_job(job)).collect()
     }

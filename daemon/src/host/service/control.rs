@@ -119,6 +119,13 @@ pub trait Control: Send + Sync + Debug {
     /// When it cannot be reached.
     fn details(&self, unit: &str) -> Result<UnitDetails, ServiceError>;
 
+    /// How often each of these services was started again by itself, asked for together: one after the
+    /// other, hundreds of services take seconds.
+    ///
+    /// # Errors
+    /// When it cannot be reached, or does not answer for one of them.
+    fn restarts(&self, services: &[&str]) -> Result<BTreeMap<String, u32>, ServiceError>;
+
     /// Submits all jobs, in this order, before it waits for any. One result for each, in the same
     /// order: a job that fails takes nothing from the others.
     fn run_jobs(&self, jobs: &[UnitJob]) -> Vec<Result<(), ServiceError>>;

@@ -225,6 +225,27 @@ fn jobs_of_a_batch_end_each_for_itself() {
         files.into_iter().collect::<Vec<_>>(),
         [(name.to_owned(), file)]
     );
+    let again = "nixctl-again3.service";
+    units.add(
+        again,
+        "[Service]\nExecStart=/bin/sleep 0.1\nRestart=always\nStartLimitBurst=1000\n",
+    );
+    services.reload().unwrap();
+    services.start(again, LONG).unwrap();
+    let counts = || {
+        services
+            .restarts(&[name, "nixctl-none.service", again])
+            .unwrap()
+    };
+    let until = std::time::Instant::now() + LONG;
+    while counts()[again] < 2 && std::time::Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let seen = counts();
+    assert!(seen[again] >= 2 && seen.len() == 3, "{seen:?}");
+    assert_eq!((seen[name], seen["nixctl-none.service"]), (0, 0));
+    services.stop(again, LONG).unwrap();
+
     let before = services.details(name).unwrap();
     assert_eq!(before.start_timeout, Some(Duration::from_secs(90)));
     assert_eq!(before.invocation.len(), 32);

@@ -25,7 +25,7 @@ use crate::switch::units::settle::{is_starting_again, loaded};
 /// Between two looks at the units.
 const SAMPLE: Duration = Duration::from_millis(250);
 
-/// Every so many looks each unit is asked how often it was started again, which costs a call each.
+/// Every so many looks each service is asked how often it was started again, which costs a call each.
 const LOOKS_PER_COUNT: u32 = 8;
 
 /// Why the machine is not proven healthy.
@@ -157,21 +157,17 @@ fn with_log(context: &Context<'_>, error: ProveError) -> ProveError {
 struct Watch<'a> {
     control: &'a dyn Control,
     units: &'a [String],
-    /// How often each had been started again by itself.
-    restarts: BTreeMap<&'a str, u32>,
+    /// How often each service had been started again by itself.
+    restarts: BTreeMap<String, u32>,
     looks: u32,
 }
 
 impl<'a> Watch<'a> {
     fn new(control: &'a dyn Control, units: &'a [String]) -> Result<Self, ServiceError> {
-        let mut restarts = BTreeMap::new();
-        for unit in units {
-            restarts.insert(unit.as_str(), control.details(unit)?.restarts);
-        }
         Ok(Watch {
             control,
             units,
-            restarts,
+            restarts: control.restarts(&services(units))?,
             looks: 0,
         })
     }
@@ -179,42 +175,61 @@ impl<'a> Watch<'a> {
     /// One look: the states of all with one call, and sometimes the counts of services.
     fn look(&mut self, last: bool) -> Result<(), ProveError> {
         self.looks += 1;
-        let counts = last || self.looks.is_multiple_of(LOOKS_PER_COUNT);
         let loaded: BTreeMap<String, LoadedUnit> = loaded(self.control)?
             .into_iter()
             .map(|it| (it.name.clone(), it))
             .collect();
-        for unit in self.units {
-            let Some(seen) = loaded.get(unit) else {
-                continue;
-            };
-            let why = if seen.active == "failed" {
-                Some("it failed".to_owned())
-            } else if is_starting_again(seen) {
-                Some("it ended and is started again by itself".to_owned())
-            } else if counts && unit.ends_with(".service") {
-                self.started_again(unit)?
-            } else {
-                None
-            };
-            if let Some(why) = why {
-                let failure = UnitFailure {
-                    unit: unit.clone(),
-                    why,
-                    lines: Vec::new(),
-                };
-                return Err(ProveError::NotHealthy { failure });
+        let seen = self.units.iter().filter_map(|unit| loaded.get(unit));
+        if let Some((unit, why)) = seen.filter_map(unwell).next() {
+            return Err(not_healthy(unit, why));
+        }
+        let counts = last || self.looks.is_multiple_of(LOOKS_PER_COUNT);
+        match counts {
+            true => self.counts(&loaded),
+            false => Ok(()),
+        }
+    }
+
+    /// Whether one of the services that are loaded was started again since the beginning.
+    fn counts(&self, loaded: &BTreeMap<String, LoadedUnit>) -> Result<(), ProveError> {
+        let mut asked = services(self.units);
+        asked.retain(|&unit| loaded.contains_key(unit));
+        for (unit, now) in self.control.restarts(&asked)? {
+            let before = self.restarts.get(&unit).copied().unwrap_or_default();
+            if now > before {
+                let why = format!("it was started again by itself, {} times", now - before);
+                return Err(not_healthy(&unit, why));
             }
         }
         Ok(())
     }
+}
 
-    fn started_again(&self, unit: &str) -> Result<Option<String>, ServiceError> {
-        let before = self.restarts.get(unit).copied().unwrap_or_default();
-        let now = self.control.details(unit)?.restarts;
-        Ok((now > before)
-            .then(|| format!("it was started again by itself, {} times", now - before)))
-    }
+/// Those that systemd counts the starts of.
+fn services(units: &[String]) -> Vec<&str> {
+    let names = units.iter().map(String::as_str);
+    names.filter(|unit| unit.ends_with(".service")).collect()
+}
+
+/// The unit with what its state says against it, if that is anything.
+fn unwell(seen: &LoadedUnit) -> Option<(&str, String)> {
+    let why = if seen.active == "failed" {
+        "it failed"
+    } else if is_starting_again(seen) {
+        "it ended and is started again by itself"
+    } else {
+        return None;
+    };
+    Some((&seen.name, why.to_owned()))
+}
+
+fn not_healthy(unit: &str, why: String) -> ProveError {
+    let failure = UnitFailure {
+        unit: unit.to_owned(),
+        why,
+        lines: Vec::new(),
+    };
+    ProveError::NotHealthy { failure }
 }
 
 #[cfg(test)]

@@ -9,14 +9,13 @@ use zbus::zvariant::{OwnedObjectPath, OwnedValue, Value};
 use zbus::{MatchRule, MessageStream};
 
 use super::jobs::Waiting;
-use super::link::{CALL_DEADLINE, CallError, Link, MANAGER, NAME, PATH, PROPERTIES, UNIT, read};
-use super::{RELOAD_DEADLINE, Systemd};
+use super::link::{
+    CALL_DEADLINE, CallError, Link, MANAGER, NAME, PATH, PROPERTIES, SERVICE, UNIT, read,
+};
+use super::{RELOAD_DEADLINE, Systemd, properties};
 use crate::host::service::{
     Control, JobVerb, LoadedUnit, ServiceError, Transient, UnitDetails, UnitJob,
 };
-
-/// Questions on their way at the same time.
-const CALLS_AT_ONCE: usize = 32;
 
 /// What restarts the machine.
 const REBOOT: &str = "reboot.target";
@@ -67,27 +66,26 @@ impl Control for Systemd {
         let Ok(link) = self.link() else {
             return BTreeMap::new();
         };
-        let mut files = BTreeMap::new();
-        for some in units.chunks(CALLS_AT_ONCE) {
-            let asked: Vec<_> = some
-                .iter()
-                .map(|&unit| {
-                    let (link, unit) = (link.clone(), unit.to_owned());
-                    let ask = async move { Some((fragment(&link, &unit).await.ok()?, unit)) };
-                    self.handle.spawn(ask)
-                })
-                .collect();
-            self.handle.block_on(async {
-                for answer in asked {
-                    if let Ok(Some((file, unit))) = answer.await
-                        && !file.is_empty()
-                    {
-                        files.insert(unit, file);
-                    }
-                }
+        let asked = properties::each(&link, units, UNIT, "FragmentPath");
+        let files = units.iter().zip(self.handle.block_on(asked));
+        let files = files.filter_map(|(&unit, file)| {
+            let file = String::try_from(file.ok()?).ok()?;
+            (!file.is_empty()).then(|| (unit.to_owned(), file))
+        });
+        files.collect()
+    }
+
+    fn restarts(&self, services: &[&str]) -> Result<BTreeMap<String, u32>, ServiceError> {
+        let asked = self.retrying(|link| {
+            let asked = properties::each(&link, services, SERVICE, "NRestarts");
+            let counts = services.iter().zip(self.handle.block_on(asked));
+            let counts = counts.map(|(&unit, count)| {
+                let count = u32::try_from(count?).map_err(zbus::Error::from)?;
+                Ok((unit.to_owned(), count))
             });
-        }
-        files
+            counts.collect()
+        });
+        asked.map_err(|error| error.about("read", "the restarts of the services"))
     }
 
     fn details(&self, unit: &str) -> Result<UnitDetails, ServiceError> {
@@ -220,29 +218,6 @@ async fn restart(link: &Link) -> Result<(), CallError> {
     }
 }
 
-async fn fragment(link: &Link, unit: &str) -> Result<String, CallError> {
-    let body = (UNIT, "FragmentPath");
-    let path = path_of(unit);
-    let reply = link
-        .call(&path, PROPERTIES, "Get", &body, CALL_DEADLINE)
-        .await?;
-    let value: OwnedValue = read(&reply)?;
-    String::try_from(value).map_err(|error| CallError::Lost(error.to_string()))
-}
-
-/// The object of a unit, as sd_bus_path_encode(3) spells it.
-fn path_of(unit: &str) -> String {
-    let mut path = format!("{PATH}/unit/");
-    for (at, byte) in unit.bytes().enumerate() {
-        if byte.is_ascii_alphabetic() || (at > 0 && byte.is_ascii_digit()) {
-            path.push(char::from(byte));
-        } else {
-            path.push_str(&format!("_{byte:02x}"));
-        }
-    }
-    path
-}
-
 async fn owner(link: &Link) -> Result<String, CallError> {
     let bus = "org.freedesktop.DBus";
     let call = link.0.call_method(
@@ -339,20 +314,4 @@ fn details_of(mut properties: Properties) -> UnitDetails {
     details.start_timeout = micros("TimeoutStartUSec").or_else(|| micros("TimeoutUSec"));
     details.stop_timeout = micros("TimeoutStopUSec").or_else(|| micros("TimeoutUSec"));
     details
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn units_have_the_paths_that_systemd_gives_them() {
-        for (unit, path) in [
-            ("a.service", "a_2eservice"),
-            ("9p.mount", "_39p_2emount"),
-            ("a@b-1.socket", "a_40b_2d1_2esocket"),
-        ] {
-            assert_eq!(path_of(unit), format!("{PATH}/unit/{path}"));
-        }
-    }
 }

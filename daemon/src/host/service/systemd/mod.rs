@@ -9,6 +9,7 @@
 mod control;
 mod jobs;
 mod link;
+mod properties;
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
