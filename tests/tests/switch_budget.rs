@@ -291,10 +291,7 @@ fn a_switch_that_waits_says_so_lasts_and_gives_way() {
     assert!(line.contains(" components, waiting: needs "), "{line}");
     let json: Value = serde_json::from_str(&site.nixctl("status --json").unwrap().stdout).unwrap();
     let said = json["convergence"].as_str().unwrap();
-    assert!(
-        line.contains(said) && said.contains("on /nix"),
-        "{json}"
-    );
+    assert!(line.contains(said) && said.contains("on /nix"), "{json}");
     let property = "busctl get-property org.nixctl1 /org/nixctl1 org.nixctl1.Manager Convergence";
     assert!(sh(&site, property).contains(said), "{said}");
 

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::slice;
 
-use nixctl_planner::closure::{Graph, PathSet, StorePath};
+use nixctl_planner::closure::{Graph, PathId, PathSet, StorePath};
+use nixctl_planner::component::Toplevel;
 use nixctl_planner::units::Decisions;
 use nixctl_proto::operation::OperationKind;
 use nixctl_proto::request::{Strategy, SwitchRequest};
@@ -16,13 +18,14 @@ use crate::switch::error::SwitchError;
 use crate::switch::files::{Files, canonical};
 use crate::switch::plan::SwitchFacts;
 use crate::switch::plan::boot::BootRoom;
+use crate::switch::plan::ladder::fits_at_once;
 use crate::switch::plan::roots::{others, root_paths, stale};
 use crate::switch::plan::target::{self, Caches};
 use crate::switch::profile::generations;
 use crate::switch::running::{BootParts, Running, booted_parts, kernel_parts, reboot_reasons};
 use crate::switch::store::NixStore;
 use crate::switch::units::facts::{Decided, decide_about};
-use crate::switch::{ClosureReader, Limits, Source, read_toplevel};
+use crate::switch::{ClosureReader, Limits, Located, Source, read_toplevel};
 
 /// Where programs of Nix may be, the best first.
 const PROGRAMS: [&str; 3] = [
@@ -46,7 +49,16 @@ pub fn gather(
         .map_err(|error| bad_target(&request.toplevel, &error.to_string()))?;
     let nix = nix(&question.host.fs, &format!("switch to {target}"))?;
     let closures = ClosureReader::new(question.host, &nix, question.cancel);
-    Gatherer::new(question, request, target, &closures)?.facts(kind)
+    let gatherer = Gatherer::new(question, request, target, &closures)?;
+    // Where all is as asked already, nothing more has to be known.
+    if gatherer.is_there()
+        && !gatherer
+            .valid(slice::from_ref(&gatherer.target))?
+            .is_empty()
+    {
+        return Ok(gatherer.nothing(kind));
+    }
+    gatherer.facts(kind)
 }
 
 /// Reads what a switch is planned from.
@@ -100,11 +112,9 @@ impl<'a> Gatherer<'a> {
         let settings = &self.question.settings.switch;
         let mut notes = Vec::new();
         let mut graph = Graph::new();
-        let caches = target::caches(self.closures, self.request);
+        let caches = Caches::new(self.closures, self.request);
         let roots = root_paths(self)?;
-        let mut local: Vec<StorePath> = vec![self.old.clone()];
-        local.extend(roots.iter().cloned());
-        self.read(&mut graph, &local)?;
+        self.read_local(&mut graph, &roots)?;
         let located = target::locate(self.closures, &mut graph, &caches, &self.target)?;
         let new_closure = closure(&graph, &self.target)?;
         let old_closure = closure(&graph, &self.old)?;
@@ -113,7 +123,8 @@ impl<'a> Gatherer<'a> {
         let stale = stale(self, &mut graph)?;
         let here = others.iter().map(|it| &it.closure);
         let here = here.chain(stale.iter().map(|it| &it.closure));
-        let present = self.present(&graph, here.chain([&old_closure, &keep]), &new_closure)?;
+        let here = here.chain([&old_closure, &keep]);
+        let present = present(&graph, here, &new_closure, &located);
 
         let old = read_toplevel(&host.fs, &graph, &self.old, Limits::default())
             .map_err(|error| bad_target(self.old.as_str(), &error.to_string()))?;
@@ -125,20 +136,16 @@ impl<'a> Gatherer<'a> {
         let decided = self.decide(theirs, &mut notes)?;
         let booted = self.booted_parts(&graph)?;
         let boot = self.boot_room(theirs, &graph)?;
-        let only_here = match self.request.strategy {
-            Strategy::Atomic => PathSet::new(),
-            _ => self.only_here(&graph, &caches, &old_closure, &new_closure)?,
-        };
         let space = host.fs.space(Path::new("/nix/store")).map_err(file)?;
         let new = seen.toplevel;
-        let facts = SwitchFacts {
+        let mut facts = SwitchFacts {
             kind,
             request: self.request.clone(),
             settings: settings.clone(),
             keep,
             others,
             stale,
-            is_there: self.is_there(),
+            is_there: false,
             free_bytes: space.free_bytes,
             free_inodes: space.free_inodes,
             used: (space.used_bytes, space.used_inodes),
@@ -150,12 +157,61 @@ impl<'a> Gatherer<'a> {
             new,
             present,
             booted,
-            only_here,
+            only_here: PathSet::new(),
             boot,
             inhibited,
             notes,
         };
+        let both = old_closure.union(&new_closure);
+        let nothing_goes = !self.is_hybrid() && fits_at_once(&facts, &both);
+        if self.request.strategy != Strategy::Atomic && !nothing_goes {
+            facts.only_here = self.only_here(&facts.graph, &caches, &old_closure, &new_closure)?;
+        }
         Ok(facts)
+    }
+
+    /// What is to be known when there is nothing to do.
+    fn nothing(&self, kind: OperationKind) -> SwitchFacts {
+        SwitchFacts {
+            kind,
+            request: self.request.clone(),
+            settings: self.question.settings.switch.clone(),
+            graph: Graph::new(),
+            old: Toplevel::new(self.old.clone()),
+            new: Toplevel::new(self.target.clone()),
+            present: PathSet::new(),
+            keep: PathSet::new(),
+            booted: PathSet::new(),
+            only_here: PathSet::new(),
+            others: Vec::new(),
+            stale: Vec::new(),
+            free_bytes: 0,
+            free_inodes: 0,
+            used: (0, 0),
+            boot: None,
+            units: Decisions::default(),
+            active: BTreeSet::new(),
+            reboot: Vec::new(),
+            inhibited: false,
+            is_there: true,
+            notes: Vec::new(),
+        }
+    }
+
+    /// Reads what runs, what the roots of others hold, and the target where it seems to be here: all
+    /// with one question.
+    fn read_local(&self, graph: &mut Graph, roots: &[StorePath]) -> Result<(), Failure> {
+        let mut local: Vec<StorePath> = vec![self.old.clone()];
+        local.extend(roots.iter().cloned());
+        let fs = &self.question.host.fs;
+        if self.target != self.old && fs.is_dir(Path::new(self.target.as_str())) {
+            let with_target = [&local[..], &[self.target.clone()]].concat();
+            match self.closures.read(graph, &Source::Local, &with_target) {
+                Ok(()) => return Ok(()),
+                Err(error) => tracing::debug!("the target is not whole yet: {error}"),
+            }
+        }
+        self.read(graph, &local)
     }
 
     /// Whether old generations may be dropped because somebody said so for this one switch.
@@ -169,9 +225,13 @@ impl<'a> Gatherer<'a> {
         self.target == self.old && default.is_some_and(|it| it.path == self.target.as_str())
     }
 
-    pub(in crate::switch) fn is_valid(&self, path: &StorePath) -> Result<bool, Failure> {
-        let valid = self.store.valid(&[path.to_string()]);
-        Ok(!valid.map_err(|error| error.failure())?.is_empty())
+    /// Those of these paths that are in the store.
+    pub(in crate::switch) fn valid(
+        &self,
+        paths: &[StorePath],
+    ) -> Result<BTreeSet<String>, Failure> {
+        let paths: Vec<String> = paths.iter().map(ToString::to_string).collect();
+        self.store.valid(&paths).map_err(|error| error.failure())
     }
 
     /// Adds closures of the store to the graph.
@@ -182,25 +242,6 @@ impl<'a> Gatherer<'a> {
     ) -> Result<(), Failure> {
         let read = self.closures.read(graph, &Source::Local, roots);
         read.map_err(|error| error.failure())
-    }
-
-    /// What is in the store: closures that were read from it, and what it has of the new one.
-    fn present<'s>(
-        &self,
-        graph: &Graph,
-        here: impl Iterator<Item = &'s PathSet>,
-        new: &PathSet,
-    ) -> Result<PathSet, Failure> {
-        let asked: Vec<String> = new.iter().map(|id| graph.path(id).to_string()).collect();
-        let valid = self.store.valid(&asked).map_err(|error| error.failure())?;
-        let mut present: PathSet = new
-            .iter()
-            .filter(|id| valid.contains(graph.path(*id).as_str()))
-            .collect();
-        for closure in here {
-            present.add_all(closure);
-        }
-        Ok(present)
     }
 
     /// Why the machine must be restarted, and whether that must come first.
@@ -254,6 +295,12 @@ impl<'a> Gatherer<'a> {
         BootRoom::read(&self.question.host.fs, theirs, top, graph).map_err(file)
     }
 
+    /// Whether the switch begins from a generation that is only a step on a way.
+    fn is_hybrid(&self) -> bool {
+        let is_hybrid = |it: &Generation| it.hybrid && it.path == self.old.as_str();
+        self.generations.iter().any(is_hybrid)
+    }
+
     /// Old paths that no cache offers, with what they need.
     fn only_here(
         &self,
@@ -265,8 +312,7 @@ impl<'a> Gatherer<'a> {
         let goes = old.difference(new);
         let mut left: BTreeSet<StorePath> = goes.iter().map(|id| graph.path(id).clone()).collect();
         // A hybrid of ours is composed again from its recipe.
-        let is_hybrid = |it: &Generation| it.hybrid && it.path == self.old.as_str();
-        if self.generations.iter().any(is_hybrid) {
+        if self.is_hybrid() {
             left.retain(|path| {
                 path != &self.old && path.name() != "etc" && path.name() != "system-path"
             });
@@ -285,6 +331,21 @@ impl<'a> Gatherer<'a> {
         let left: Vec<StorePath> = left.into_iter().collect();
         set_closure(graph, &left)
     }
+}
+
+/// What is in the store: closures that were read from it, and what it has of the new one.
+fn present<'s>(
+    graph: &Graph,
+    here: impl Iterator<Item = &'s PathSet>,
+    new: &PathSet,
+    located: &Located,
+) -> PathSet {
+    let is_here = |id: &PathId| located.cache_of(graph.path(*id)).is_none();
+    let mut present: PathSet = new.iter().filter(is_here).collect();
+    for closure in here {
+        present.add_all(closure);
+    }
+    present
 }
 
 /// Store path of the Nix whose programs are used.

@@ -48,6 +48,25 @@ pub fn kept(facts: &SwitchFacts, dropped: &BTreeSet<usize>) -> PathSet {
     keep
 }
 
+/// Whether the first rung does for sure: what is in these two closures together, and everything that
+/// stays, is within what may be used. Then nothing goes, and nobody needs to know what could be
+/// fetched again.
+pub fn fits_at_once(facts: &SwitchFacts, both: &PathSet) -> bool {
+    if facts.request.strategy == Strategy::Stepwise {
+        return false;
+    }
+    let mut all = kept(facts, &BTreeSet::new());
+    all.add_all(both);
+    let absent = all.difference(&facts.present);
+    let bytes = facts.graph.size(&all);
+    let disk = Disk {
+        free_bytes: facts.free_bytes,
+        free_inodes: facts.free_inodes,
+        present: bytes - facts.graph.size(&absent),
+    };
+    bytes <= budget::budget(disk, facts.settings.reserve_bytes, facts.request.budget)
+}
+
 /// Goes up the ladder. Of the last rung that was tried the plan is told with why it does not do.
 pub fn choose(facts: &SwitchFacts, cut: &Cut) -> Result<(Choice, Option<Failure>), Failure> {
     let disk = Disk {

@@ -115,11 +115,11 @@ pub struct SwitchFacts {
 /// # Errors
 /// When the closures are not whole, or the instance is not one.
 pub fn plan(facts: &SwitchFacts) -> Result<Planned, Failure> {
-    let cut = component::cut(&facts.graph, &facts.old, &facts.new)
-        .map_err(|error| Failure::from_error(Code::Incomplete, &error))?;
     if facts.is_there {
         return Ok(nothing(facts));
     }
+    let cut = component::cut(&facts.graph, &facts.old, &facts.new)
+        .map_err(|error| Failure::from_error(Code::Incomplete, &error))?;
     let (choice, refused) = choose(facts, &cut)?;
     let bytes_needed = choice.plan.peak.saturating_sub(present(facts, &cut));
     let inodes_needed = inodes_needed(facts, &choice.plan, bytes_needed);

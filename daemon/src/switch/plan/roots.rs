@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use nixctl_planner::closure::{Graph, StorePath};
 use nixctl_proto::{Failure, Generation};
 
+use crate::host::Fs;
 use crate::switch::identity::PROFILE;
 use crate::switch::plan::facts::{Gatherer, closure, file, set_closure};
 use crate::switch::plan::keep;
@@ -73,23 +74,25 @@ pub(in crate::switch) fn others(
     let is_other =
         |it: &&Generation| it.path != gatherer.old.as_str() && it.path != gatherer.target.as_str();
     let refuge = keep::refuge(gatherer.generations.iter().filter(is_other), rule.proven);
-    let mut others = Vec::new();
-    for (age, generation) in gatherer.generations.iter().enumerate() {
-        let Ok(path) = StorePath::new(&generation.path) else {
-            continue;
-        };
-        if path == gatherer.old || path == gatherer.target || !gatherer.is_valid(&path)? {
-            continue;
-        }
-        gatherer.read(graph, std::slice::from_ref(&path))?;
-        others.push(Other {
+    let parsed = gatherer.generations.iter().enumerate();
+    let parsed = parsed.filter_map(|(age, it)| Some((age, it, StorePath::new(&it.path).ok()?)));
+    let mut known: Vec<_> = parsed
+        .filter(|(_, _, path)| *path != gatherer.old && *path != gatherer.target)
+        .collect();
+    let paths: Vec<StorePath> = known.iter().map(|(_, _, path)| path.clone()).collect();
+    let valid = gatherer.valid(&paths)?;
+    known.retain(|(_, _, path)| valid.contains(path.as_str()));
+    let paths: Vec<StorePath> = known.iter().map(|(_, _, path)| path.clone()).collect();
+    gatherer.read(graph, &paths)?;
+    let others = known.into_iter().map(|(age, generation, path)| {
+        Ok(Other {
             number: generation.number,
             closure: closure(graph, &path)?,
             path: generation.path.clone(),
             stays: keep::stays(generation, age, refuge, rule),
-        });
-    }
-    Ok(others)
+        })
+    });
+    others.collect()
 }
 
 /// Roots of switches to other targets.
@@ -103,35 +106,51 @@ pub(in crate::switch) fn stale(
         return Ok(Vec::new());
     }
     let own = roots_of(&gatherer.target);
-    let mut stale = Vec::new();
+    let mut folders = Vec::new();
     for name in fs.list(all).map_err(file)? {
         let roots: PathBuf = all.join(&name);
-        if name == BOOTED || roots == own || !fs.is_dir(&roots) {
-            continue;
+        if name != BOOTED && roots != own && fs.is_dir(&roots) {
+            folders.push(folder(fs, roots)?);
         }
-        let mut links = Vec::new();
-        let mut held = Vec::new();
-        for link in fs.list(&roots).map_err(file)? {
-            let target = fs.read_link(&roots.join(&link)).map_err(file)?;
-            let Some((target, link)) = target.zip(link.to_str().map(str::to_owned)) else {
-                continue;
-            };
-            links.push(link);
-            let target = target.to_string_lossy().into_owned();
-            if let Ok((path, _)) = StorePath::containing(&target)
-                && gatherer.is_valid(&path)?
-            {
-                held.push(path);
-            }
-        }
-        gatherer.read(graph, &held)?;
-        stale.push(Stale {
-            closure: set_closure(graph, &held)?,
-            roots,
-            links,
-        });
     }
-    Ok(stale)
+    let held: Vec<StorePath> = folders.iter().flat_map(|it| it.held.clone()).collect();
+    let valid = gatherer.valid(&held)?;
+    let is_valid = |path: &StorePath| valid.contains(path.as_str());
+    let held: Vec<StorePath> = held.into_iter().filter(is_valid).collect();
+    gatherer.read(graph, &held)?;
+    let stale = folders.into_iter().map(|mut folder| {
+        folder.held.retain(is_valid);
+        Ok(Stale {
+            closure: set_closure(graph, &folder.held)?,
+            roots: folder.roots,
+            links: folder.links,
+        })
+    });
+    stale.collect()
+}
+
+/// A folder of roots.
+struct Folder {
+    roots: PathBuf,
+    /// Names of its links.
+    links: Vec<String>,
+    /// The store paths that they lead to.
+    held: Vec<StorePath>,
+}
+
+fn folder(fs: &Fs, roots: PathBuf) -> Result<Folder, Failure> {
+    let mut links = Vec::new();
+    let mut held = Vec::new();
+    for link in fs.list(&roots).map_err(file)? {
+        let target = fs.read_link(&roots.join(&link)).map_err(file)?;
+        let Some((target, link)) = target.zip(link.to_str().map(str::to_owned)) else {
+            continue;
+        };
+        links.push(link);
+        let target = target.to_string_lossy();
+        held.extend(StorePath::containing(&target).ok().map(|(path, _)| path));
+    }
+    Ok(Folder { roots, links, held })
 }
 
 #[cfg(test)]

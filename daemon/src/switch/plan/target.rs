@@ -1,6 +1,7 @@
 //! Finding the target of a switch: what of it is in the store, which caches have the rest, and what it
 //! looks like. Nothing is fetched for it, and nothing is written.
 
+use std::cell::OnceCell;
 use std::slice::from_ref;
 
 use nixctl_planner::closure::{Graph, StorePath};
@@ -9,39 +10,50 @@ use nixctl_proto::request::SwitchRequest;
 use nixctl_proto::{Code, Failure};
 
 use crate::switch::plan::facts::bad_target;
+use crate::switch::store::locate::is_whole;
 use crate::switch::toplevel::{Known, read_located_toplevel};
 use crate::switch::{ClosureReader, Limits, Located, ReadError, StoreUrl, ToplevelError};
 
 /// Caches that may have parts of the target: the one named, and those of the machine's Nix, which
 /// asks them as well when it fetches.
-pub(super) fn caches(closures: &ClosureReader<'_>, request: &SwitchRequest) -> Caches {
-    let named = request.from.as_ref();
-    let named = named.and_then(|from| StoreUrl::new(from).ok());
-    let configured = closures.configured().unwrap_or_else(|error| {
-        tracing::warn!("only the cache that was named is asked: {error}");
-        Vec::new()
-    });
-    Caches { named, configured }
-}
-
-/// See [`caches`].
 #[derive(Debug)]
-pub(super) struct Caches {
+pub(super) struct Caches<'a> {
+    closures: &'a ClosureReader<'a>,
     named: Option<StoreUrl>,
-    configured: Vec<StoreUrl>,
+    configured: OnceCell<Vec<StoreUrl>>,
 }
 
-impl Caches {
+impl<'a> Caches<'a> {
+    /// Those of a request.
+    pub(super) fn new(closures: &'a ClosureReader<'a>, request: &SwitchRequest) -> Self {
+        let named = request.from.as_ref();
+        Caches {
+            closures,
+            named: named.and_then(|from| StoreUrl::new(from).ok()),
+            configured: OnceCell::new(),
+        }
+    }
+
+    /// Those of Nix, which is asked when somebody wants to know.
+    fn configured(&self) -> &[StoreUrl] {
+        self.configured.get_or_init(|| {
+            self.closures.configured().unwrap_or_else(|error| {
+                tracing::warn!("only the cache that was named is asked: {error}");
+                Vec::new()
+            })
+        })
+    }
+
     /// All of them, the one that was named first.
     fn all(&self) -> impl Iterator<Item = StoreUrl> {
-        self.named.iter().chain(&self.configured).cloned()
+        self.named.iter().chain(self.configured()).cloned()
     }
 
     /// Those that what goes can be fetched from again: the one named, else those of Nix.
     pub(super) fn lasting(&self) -> &[StoreUrl] {
         match &self.named {
             Some(named) => from_ref(named),
-            None => &self.configured,
+            None => self.configured(),
         }
     }
 }
@@ -50,9 +62,12 @@ impl Caches {
 pub(super) fn locate(
     closures: &ClosureReader<'_>,
     graph: &mut Graph,
-    caches: &Caches,
+    caches: &Caches<'_>,
     target: &StorePath,
 ) -> Result<Located, Failure> {
+    if is_whole(graph, from_ref(target)) {
+        return Ok(Located::new([]));
+    }
     let mut located = Located::new(caches.all());
     let found = closures.locate(graph, &mut located, from_ref(target));
     found.map_err(|error| unread(target, &error))?;

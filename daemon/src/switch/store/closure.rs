@@ -18,6 +18,7 @@ use nixctl_planner::closure::{ClosureError, Graph, StorePath};
 use crate::host::exec::STDOUT_LIMIT;
 use crate::host::{Cancel, ExecError, Host};
 use crate::switch::store::ask::Ask;
+use crate::switch::store::locate::is_whole;
 use crate::switch::store::path_info::{self, Answer};
 pub use crate::switch::store::read_error::ReadError;
 use crate::switch::store::source::Source;
@@ -45,7 +46,7 @@ impl<'a> ClosureReader<'a> {
     pub fn new(host: &'a Host, nix: &'a StorePath, cancel: &'a Cancel) -> Self {
         ClosureReader {
             ask: Ask::new(host, nix, cancel, DEADLINE),
-            format: Cell::new(Format::Numbered),
+            format: Cell::new(Format::of(nix)),
         }
     }
 
@@ -66,6 +67,9 @@ impl<'a> ClosureReader<'a> {
         from: &Source,
         roots: &[StorePath],
     ) -> Result<(), ReadError> {
+        if is_whole(graph, roots) {
+            return Ok(());
+        }
         let mut open: Vec<StorePath> = self.names(from, roots)?;
         open.retain(|path| !graph.is_known(path));
         self.infos(from, open, |asked, answers| {
@@ -193,7 +197,21 @@ enum Format {
     Unnumbered,
 }
 
+/// The first version of Nix that has numbers for its formats.
+const NUMBERED: (u32, u32) = (2, 33);
+
 impl Format {
+    /// What a Nix is asked for first, by the version in its name: each question that it does not
+    /// understand costs a process.
+    fn of(nix: &StorePath) -> Self {
+        let version = nix.name().strip_prefix("nix-");
+        let mut parts = version.unwrap_or_default().split('.').map(str::parse);
+        match (parts.next(), parts.next()) {
+            (Some(Ok(major)), Some(Ok(minor))) if (major, minor) < NUMBERED => Format::Unnumbered,
+            _ => Format::Numbered,
+        }
+    }
+
     fn args(self) -> &'static [&'static str] {
         match self {
             Format::Numbered => &["--json-format", "1"],

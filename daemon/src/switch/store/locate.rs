@@ -241,6 +241,11 @@ fn is_silence(error: &ReadError) -> bool {
         .is_some_and(|last| says(&NETWORK, last))
 }
 
+/// Whether the graph knows all that the roots lead to.
+pub(in crate::switch) fn is_whole(graph: &Graph, roots: &[StorePath]) -> bool {
+    unknown(graph, roots).is_empty()
+}
+
 /// What the roots lead to and the graph knows no more of than its name.
 fn unknown(graph: &Graph, roots: &[StorePath]) -> Vec<StorePath> {
     let mut unknown = Vec::new();

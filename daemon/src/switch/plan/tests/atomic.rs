@@ -36,3 +36,23 @@ fn what_runs_already_needs_nothing() {
     let planned = plan(&facts).unwrap();
     assert!(planned.steps.is_empty() && planned.view.is_empty());
 }
+
+#[test]
+fn what_fits_at_once_is_known_before_the_order_is() {
+    for free in [0, 50, 100, 150, 200, 250, 300, 400] {
+        for strategy in [Strategy::Auto, Strategy::Atomic, Strategy::Stepwise] {
+            let mut facts = facts(free);
+            facts.request.strategy = strategy;
+            let both = [&facts.old.path, &facts.new.path];
+            let both = facts.graph.closure_of(both).unwrap();
+            let planned = plan(&facts).unwrap();
+            let space = &planned.view.switch.as_deref().unwrap().space;
+            let fits = space.strategy == "atomic" && planned.view.refusal().is_none();
+            assert_eq!(
+                ladder::fits_at_once(&facts, &both),
+                fits,
+                "{free} {strategy:?}"
+            );
+        }
+    }
+}
