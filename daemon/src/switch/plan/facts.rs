@@ -205,7 +205,7 @@ impl<'a> Gatherer<'a> {
         local.extend(roots.iter().cloned());
         let fs = &self.question.host.fs;
         if self.target != self.old && fs.is_dir(Path::new(self.target.as_str())) {
-            let with_target = [&local[..], &[self.target.clone()]].concat();
+            let with_target = [&local[..], slice::from_ref(&self.target)].concat();
             match self.closures.read(graph, &Source::Local, &with_target) {
                 Ok(()) => return Ok(()),
                 Err(error) => tracing::debug!("the target is not whole yet: {error}"),
