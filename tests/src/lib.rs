@@ -49,6 +49,16 @@ pub fn require() -> bool {
     false
 }
 
+/// The same for a machine whose /nix is a disk of its own.
+#[must_use]
+pub fn require_disks() -> bool {
+    let missing = generation::missing_for_disks(generation::FileSystem::Ext4);
+    if let Some(reason) = &missing {
+        eprintln!("skipped, no disks for machines here: {reason}");
+    }
+    require() && missing.is_none()
+}
+
 /// True when the long tests were asked for (`nixctl-lab test --full`).
 #[must_use]
 pub fn full() -> bool {

@@ -4,23 +4,13 @@
 use std::time::Duration;
 
 use nixctl_lab::generation::{
-    FileSystem, Generation, Host, SYSTEM_PROFILE, Service, Spec, Tweak, generation, machine,
-    missing_for_disks,
+    Generation, Host, SYSTEM_PROFILE, Service, Spec, Tweak, generation, machine,
 };
-use nixctl_lab::require;
+use nixctl_lab::require_disks;
 
 /// How long a service may take until it answers.
 const PATIENCE: Duration = Duration::from_secs(60);
 const MIB: u64 = 1 << 20;
-
-/// True when machines with disks can be made; says why not otherwise.
-fn require_disks() -> bool {
-    let missing = missing_for_disks(FileSystem::Ext4);
-    if let Some(reason) = &missing {
-        eprintln!("skipped, no disks for machines here: {reason}");
-    }
-    require() && missing.is_none()
-}
 
 /// Asks every service; each must answer, and run from the generation's closure.
 fn answers(host: &Host, generation: &Generation) -> Vec<(Service, String)> {

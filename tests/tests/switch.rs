@@ -6,11 +6,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use nixctl_lab::generation::{
-    Alone, FileSystem, Generation, Peaks, Poller, SYSTEM_PROFILE, Service, Site, Spec, Tweak,
-    Watched, alone, disk_for, generation, missing_for_disks,
+    Alone, Generation, Peaks, Poller, Service, Site, Spec, Tweak, Watched, alone, disk_for,
+    generation,
 };
 use nixctl_lab::machine::Builder;
-use nixctl_lab::{Output, require};
+use nixctl_lab::require_disks;
 
 /// How long a service may take until it answers.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -24,22 +24,6 @@ const DAEMON_MEMORY: u64 = 64 << 20;
 /// How much longer an outage may be by chance, on a host that does much else.
 const UNEVEN: Duration = Duration::from_secs(1);
 
-/// True when machines with disks can be made; says why not otherwise.
-fn require_disks() -> bool {
-    let missing = missing_for_disks(FileSystem::Ext4);
-    if let Some(reason) = &missing {
-        eprintln!("skipped, no disks for machines here: {reason}");
-    }
-    require() && missing.is_none()
-}
-
-/// Runs a script with the generation's programs; what it prints.
-fn sh(site: &Site, script: &str) -> String {
-    let script = format!("PATH=/run/current-system/sw/bin:$PATH; {script}");
-    let output = site.host.machine.sh(&script).unwrap().ok().unwrap();
-    output.text().to_owned()
-}
-
 fn psql(query: &str) -> String {
     format!("psql --host=127.0.0.1 --username=postgres -Atc \"{query}\"")
 }
@@ -52,8 +36,7 @@ fn answers(site: &Site, generation: &Generation) -> Vec<String> {
         .map(|service| {
             let answer = service.wait(machine, PATIENCE).unwrap();
             let program = service.program(machine).unwrap();
-            let mut closure = generation.closure.iter();
-            let known = closure.any(|one| program.starts_with(&format!("{}/", one.path)));
+            let known = generation.has(&program);
             assert!(known, "{} runs {program}", service.unit());
             answer
         })
@@ -64,69 +47,17 @@ fn put_data(site: &Site) {
     for service in [Service::Redis, Service::Postgresql] {
         service.wait(&site.host.machine, PATIENCE).unwrap();
     }
-    sh(site, "redis-cli SET kept 'by redis'");
-    sh(
-        site,
-        &psql("CREATE TABLE kept AS SELECT 'by postgres' AS what"),
-    );
+    site.sh("redis-cli SET kept 'by redis'").unwrap();
+    site.sh(&psql("CREATE TABLE kept AS SELECT 'by postgres' AS what"))
+        .unwrap();
 }
 
 fn check_data(site: &Site) {
-    assert_eq!(sh(site, "redis-cli GET kept"), "by redis");
-    assert_eq!(sh(site, &psql("SELECT what FROM kept")), "by postgres");
-}
-
-/// Everything of a machine that a switch moves.
-fn look(site: &Site) -> String {
-    sh(
-        site,
-        "ls /nix/store | grep -v '^\\.links$'; ls -l --time-style=+ /nix/var/nix/profiles /boot/loader/entries; \
-         ls -R /nix/var/nix/gcroots; readlink -f /run/current-system; cat /boot/loader/loader.conf; \
-         systemctl list-units --state=active --plain --no-legend --type=service | cut -d' ' -f1 | grep -v '^nixctld'",
-    )
-}
-
-/// That a generation runs, is the default, is whole, and answers.
-fn check_is(site: &Site, generation: &Generation) {
-    assert_eq!(site.host.current().unwrap(), generation.toplevel);
-    let default = sh(site, &format!("readlink -f {SYSTEM_PROFILE}"));
-    assert_eq!(default, generation.toplevel);
-    let boots = sh(
-        site,
-        "cat /boot/loader/entries/$(sed -n 's/^default //p' /boot/loader/loader.conf)",
+    assert_eq!(site.sh("redis-cli GET kept").unwrap(), "by redis");
+    assert_eq!(
+        site.sh(&psql("SELECT what FROM kept")).unwrap(),
+        "by postgres"
     );
-    assert!(boots.contains(&generation.toplevel), "{boots}");
-    let mut verify = vec!["nix-store", "--verify-path"];
-    verify.extend(generation.closure.iter().map(|one| &*one.path));
-    site.host.nix(&verify).run().unwrap().ok().unwrap();
-    answers(site, generation);
-    let failed = sh(
-        site,
-        "systemctl list-units --state=failed --plain --no-legend",
-    );
-    assert_eq!(failed, "");
-}
-
-/// Paths of a generation, and of no other, that are in the store.
-fn left_of(site: &Site, old: &Generation, new: &Generation) -> Vec<String> {
-    let there = sh(site, "ls -d /nix/store/*");
-    let gone = old.closure.iter().map(|one| &*one.path);
-    let gone = gone.filter(|path| !new.closure.iter().any(|one| one.path == *path));
-    gone.filter(|path| there.lines().any(|line| line == *path))
-        .map(str::to_owned)
-        .collect()
-}
-
-/// That a command ended like this; tells everything when not.
-fn ended(site: &Site, output: &Output, status: i32) {
-    println!("{}{}", output.stdout, output.stderr);
-    let activations = "journalctl --no-pager --boot --output=short-monotonic --unit='nixctl-*'";
-    let log = || {
-        let activations = site.host.machine.sh(activations);
-        let activations = activations.map(|output| output.stdout);
-        format!("{}\n{activations:?}", site.daemon_log())
-    };
-    assert_eq!(output.status, status, "{}", log());
 }
 
 /// What is worth knowing of a switch that does not end.
@@ -204,16 +135,16 @@ fn a_disk_too_small_for_two_generations_is_enough() {
         room as f64 / MIB,
     );
 
-    let untouched = look(&site);
+    let untouched = site.look().unwrap();
     let refused = site.switch(&new, "--strategy atomic --yes").unwrap();
-    ended(&site, &refused, 5);
+    site.ended(&refused, 5).unwrap();
     assert!(refused.stderr.contains("error[NIX1001]"), "{refused:?}");
     assert!(refused.stderr.contains("bytes more are needed"));
-    assert_eq!(look(&site), untouched);
+    assert_eq!(site.look().unwrap(), untouched);
 
     let dry = site.switch(&new, "--dry-run --json").unwrap();
     assert!(dry.success(), "{dry:?}");
-    assert_eq!(look(&site), untouched);
+    assert_eq!(site.look().unwrap(), untouched);
     let plan: serde_json::Value = serde_json::from_str(&dry.stdout).unwrap();
     let planned = &plan["space"];
     assert_eq!(planned["strategy"], "stepwise", "{plan}");
@@ -225,7 +156,7 @@ fn a_disk_too_small_for_two_generations_is_enough() {
     let (switched, peaks) = site.peaks(|| site.switch(&new, "--yes")).unwrap();
     let switched = switched.unwrap_or_else(|error| panic!("{error}\n{}", stuck(&site)));
     let watched = poller.stop().unwrap();
-    ended(&site, &switched, 0);
+    site.ended(&switched, 0).unwrap();
     let peak = peaks.disk;
     let rest = space.used.saturating_sub(old.size());
     println!(
@@ -237,19 +168,22 @@ fn a_disk_too_small_for_two_generations_is_enough() {
     );
     check_outages(&watched, &alone);
     check_memory(&site, peaks);
-    check_is(&site, &new);
+    site.check_is(&new).unwrap();
     check_data(&site);
     let after = answers(&site, &new);
     let same = before.iter().zip(&after).filter(|(old, new)| old == new);
     assert!(same.count() <= 3, "{before:?} {after:?}");
     // Until a restart the booted kernel and its initrd stay.
-    let left = left_of(&site, &old, &new);
-    assert!(left.iter().all(|path| path.contains("linux-")), "{left:?}");
+    let left = site.left_of(&old, &new).unwrap();
+    assert!(left.is_empty(), "{left:?}");
 
     site.host.machine.reboot().unwrap();
-    check_is(&site, &new);
+    site.check_is(&new).unwrap();
     check_data(&site);
-    assert_eq!(sh(&site, "readlink -f /run/booted-system"), new.toplevel);
+    assert_eq!(
+        site.sh("readlink -f /run/booted-system").unwrap(),
+        new.toplevel
+    );
 }
 
 #[test]
@@ -266,34 +200,32 @@ fn at_once_and_back_again() {
     let mib = disk_for(room).unwrap() + 100;
     let site = Site::boot("switch-big", mib, &[&old, &new, &broken]).unwrap();
     answers(&site, &old);
-    sh(&site, "redis-cli SET kept 'by redis'");
+    site.sh("redis-cli SET kept 'by redis'").unwrap();
 
-    ended(
-        &site,
-        &site.switch(&new, "--strategy atomic --yes").unwrap(),
-        0,
-    );
-    check_is(&site, &new);
+    site.ended(&site.switch(&new, "--strategy atomic --yes").unwrap(), 0)
+        .unwrap();
+    site.check_is(&new).unwrap();
     let listed = site.nixctl("generations --json").unwrap();
-    ended(&site, &listed, 0);
+    site.ended(&listed, 0).unwrap();
     assert!(listed.stdout.contains(&old.toplevel) && listed.stdout.contains(&new.toplevel));
     let diff = format!("diff {} {}", old.toplevel, new.toplevel);
     let diff = site.nixctl(&diff).unwrap();
-    ended(&site, &diff, 0);
+    site.ended(&diff, 0).unwrap();
     assert!(diff.stdout.contains("memcached"));
 
-    ended(&site, &site.nixctl("rollback --yes").unwrap(), 0);
-    check_is(&site, &old);
+    site.ended(&site.nixctl("rollback --yes").unwrap(), 0)
+        .unwrap();
+    site.check_is(&old).unwrap();
 
     let failed = site.switch(&broken, "--strategy atomic --yes").unwrap();
-    ended(&site, &failed, 1);
+    site.ended(&failed, 1).unwrap();
     assert!(failed.stderr.contains("redis"), "{failed:?}");
-    check_is(&site, &old);
+    site.check_is(&old).unwrap();
 
     let confirm = "--strategy atomic --confirm-within 10 --yes";
-    ended(&site, &site.switch(&new, confirm).unwrap(), 1);
-    check_is(&site, &old);
-    assert_eq!(sh(&site, "redis-cli GET kept"), "by redis");
+    site.ended(&site.switch(&new, confirm).unwrap(), 1).unwrap();
+    site.check_is(&old).unwrap();
+    assert_eq!(site.sh("redis-cli GET kept").unwrap(), "by redis");
 }
 
 #[test]
@@ -328,8 +260,8 @@ fn a_daemon_that_is_killed_on_the_way_goes_on() {
             .ok()
             .unwrap();
         let now = if killed.success() { to } else { from };
-        check_is(&site, now);
-        ended(&site, &site.switch(to, "--yes").unwrap(), 0);
-        check_is(&site, to);
+        site.check_is(now).unwrap();
+        site.ended(&site.switch(to, "--yes").unwrap(), 0).unwrap();
+        site.check_is(to).unwrap();
     }
 }

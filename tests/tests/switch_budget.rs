@@ -4,11 +4,8 @@
 
 use std::time::{Duration, Instant};
 
-use nixctl_lab::generation::{
-    FileSystem, Generation, SYSTEM_PROFILE, Service, Site, Spec, Tweak, disk_for, generation,
-    missing_for_disks,
-};
-use nixctl_lab::{Output, require};
+use nixctl_lab::generation::{Generation, Service, Site, Spec, Tweak, disk_for, generation};
+use nixctl_lab::require_disks;
 use serde_json::Value;
 
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -16,59 +13,6 @@ const PATIENCE: Duration = Duration::from_secs(120);
 const NOT_VITAL: &str = "non_vital = [\"caddy.service\", \"node-exporter.service\"]\n";
 /// Takes from the machine's disk what a test does not want it to have.
 const FILLER: &str = "/nix/filler";
-
-/// True when machines with disks can be made; says why not otherwise.
-fn require_disks() -> bool {
-    let missing = missing_for_disks(FileSystem::Ext4);
-    if let Some(reason) = &missing {
-        eprintln!("skipped, no disks for machines here: {reason}");
-    }
-    require() && missing.is_none()
-}
-
-fn sh(site: &Site, script: &str) -> String {
-    let script = format!("PATH=/run/current-system/sw/bin:$PATH; {script}");
-    let output = site.host.machine.sh(&script).unwrap().ok().unwrap();
-    output.text().to_owned()
-}
-
-/// That a command ended like this; tells everything when not.
-fn ended(site: &Site, output: &Output, status: i32) {
-    println!("{}{}", output.stdout, output.stderr);
-    assert_eq!(output.status, status, "{}", site.daemon_log());
-}
-
-/// What a switch that is refused must leave as it was.
-fn look(site: &Site) -> String {
-    sh(
-        site,
-        "ls /nix/store | grep -v '^\\.links$'; ls -l --time-style=+ /nix/var/nix/profiles; \
-         ls -R /nix/var/nix/gcroots; readlink -f /run/current-system; cat /boot/loader/loader.conf; \
-         systemctl list-units --state=active --plain --no-legend --type=service | cut -d' ' -f1 | grep -v '^nixctld'",
-    )
-}
-
-/// That a generation runs, is the default, is whole, and answers.
-fn check_is(site: &Site, generation: &Generation) {
-    let machine = &site.host.machine;
-    assert_eq!(site.host.current().unwrap(), generation.toplevel);
-    let default = sh(site, &format!("readlink -f {SYSTEM_PROFILE}"));
-    assert_eq!(default, generation.toplevel);
-    for service in &generation.spec.services {
-        service.wait(machine, PATIENCE).unwrap();
-        let program = service.program(machine).unwrap();
-        let mut closure = generation.closure.iter();
-        assert!(
-            closure.any(|one| program.starts_with(&format!("{}/", one.path))),
-            "{program}"
-        );
-    }
-    let failed = sh(
-        site,
-        "systemctl list-units --state=failed --plain --no-legend",
-    );
-    assert_eq!(failed, "");
-}
 
 /// The plan of a switch, and how asking for it ended.
 fn dry(site: &Site, to: &Generation, more: &str) -> (Value, i32) {
@@ -115,24 +59,22 @@ fn what_is_not_vital_is_down_for_a_while_where_nothing_else_fits() {
     let site = Site::boot("switch-downtime", mib, &[&old, &new]).unwrap();
     site.configure(NOT_VITAL).unwrap();
     Service::Redis.wait(&site.host.machine, PATIENCE).unwrap();
-    sh(&site, "redis-cli SET kept 'by redis'");
+    site.sh("redis-cli SET kept 'by redis'").unwrap();
 
     a_small_boot_is_refused(&site, &new);
 
     let (room, with_all, budget) = room(&site, &new);
-    sh(
-        &site,
-        &format!("fallocate --length {} {FILLER}", budget - room),
-    );
+    site.sh(&format!("fallocate --length {} {FILLER}", budget - room))
+        .unwrap();
 
-    let untouched = look(&site);
+    let untouched = site.look().unwrap();
     let refused = site.switch(&new, "--yes").unwrap();
-    ended(&site, &refused, 5);
+    site.ended(&refused, 5).unwrap();
     assert!(refused.stderr.contains("error[NIX1001]"), "{refused:?}");
     let missing = number(&refused.stderr, "may be used, ");
     assert!(missing.abs_diff(with_all - room) < 8 << 20, "{missing}");
     assert!(refused.stderr.contains("--allow-downtime"), "{refused:?}");
-    assert_eq!(look(&site), untouched);
+    assert_eq!(site.look().unwrap(), untouched);
 
     let (plan, status) = dry(&site, &new, "--allow-downtime");
     assert_eq!(status, 0, "{plan}");
@@ -142,21 +84,21 @@ fn what_is_not_vital_is_down_for_a_while_where_nothing_else_fits() {
         "{plan}"
     );
     let told = site.switch(&new, "--allow-downtime --dry-run").unwrap();
-    ended(&site, &told, 0);
+    site.ended(&told, 0).unwrap();
     assert!(told.stdout.contains("down for a while"), "{told:?}");
-    assert_eq!(look(&site), untouched);
+    assert_eq!(site.look().unwrap(), untouched);
     looks(&site, &new);
 
     let stops = "journalctl --boot --no-pager --unit=redis.service | grep -c 'Stopped' || true";
     let (switched, peaks) = site
         .peaks(|| site.switch(&new, "--allow-downtime --yes"))
         .unwrap();
-    ended(&site, &switched.unwrap(), 0);
+    site.ended(&switched.unwrap(), 0).unwrap();
     let (peak, planned) = (peaks.disk, &plan["space"]["peak"]);
     println!("peak on the disk: {peak}, planned {planned}");
-    check_is(&site, &new);
-    assert_eq!(sh(&site, "redis-cli GET kept"), "by redis");
-    println!("redis was stopped {} times", sh(&site, stops));
+    site.check_is(&new).unwrap();
+    assert_eq!(site.sh("redis-cli GET kept").unwrap(), "by redis");
+    println!("redis was stopped {} times", site.sh(stops).unwrap());
 }
 
 /// Bytes in which a switch fits only with something down, bytes in which it fits without, and what may
@@ -191,31 +133,31 @@ fn what_was_down_is_up_again_when_a_later_step_fails() {
     let (room, ..) = room(&site, &broken);
     let failed = format!("--allow-downtime --budget {room} --yes");
     let failed = site.switch(&broken, &failed).unwrap();
-    ended(&site, &failed, 1);
+    site.ended(&failed, 1).unwrap();
     assert!(
         failed.stdout.contains("without") && failed.stderr.contains("redis"),
         "{failed:?}"
     );
-    check_is(&site, &old);
+    site.check_is(&old).unwrap();
 }
 
 /// A /boot on which the target's kernel has no room.
 fn a_small_boot_is_refused(site: &Site, new: &Generation) {
-    sh(
-        site,
+    site.sh(
         "mkdir /run/copy && cp -a /boot/. /run/copy/ && mount -t tmpfs -o size=512k tmpfs /boot && \
          cp -a /run/copy/. /boot/",
-    );
-    let untouched = look(site);
+    )
+    .unwrap();
+    let untouched = site.look().unwrap();
     let refused = site.switch(new, "--yes").unwrap();
-    ended(site, &refused, 5);
+    site.ended(&refused, 5).unwrap();
     assert!(refused.stderr.contains("error[NIX1001]"), "{refused:?}");
     assert!(
         refused.stderr.contains("bytes more are needed there"),
         "{refused:?}"
     );
-    assert_eq!(look(site), untouched);
-    sh(site, "umount /boot && rm -r /run/copy");
+    assert_eq!(site.look().unwrap(), untouched);
+    site.sh("umount /boot && rm -r /run/copy").unwrap();
 }
 
 /// What people see: on terminals of 80 and of 40 columns, without colours, and through a pipe.
@@ -246,7 +188,7 @@ fn looks(site: &Site, new: &Generation) {
             .filter(|line| line.contains("step 1 "));
         assert!(bars.next().unwrap().trim_end().chars().count() <= columns + 10);
     }
-    assert!(sh(site, "cat /tmp/plan.svg").starts_with("<svg"));
+    assert!(site.sh("cat /tmp/plan.svg").unwrap().starts_with("<svg"));
 }
 
 #[test]
@@ -276,16 +218,16 @@ fn a_switch_that_waits_says_so_lasts_and_gives_way() {
     let started = site
         .switch(&new, "--strategy stepwise --yes --no-wait")
         .unwrap();
-    ended(&site, &started, 0);
+    site.ended(&started, 0).unwrap();
     status_says(&site, " of ");
     let until = Instant::now() + PATIENCE;
-    while !sh(&site, "nixctl generations").contains("hybrid") {
+    while !site.sh("nixctl generations").unwrap().contains("hybrid") {
         assert!(Instant::now() < until, "{}", site.daemon_log());
     }
-    sh(
-        &site,
-        &format!("fallocate --length $(df -B1 --output=avail /nix | tail -1) {FILLER} || true"),
-    );
+    site.sh(&format!(
+        "fallocate --length $(df -B1 --output=avail /nix | tail -1) {FILLER} || true"
+    ))
+    .unwrap();
     let line = status_says(&site, "on /nix");
     println!("{line}");
     assert!(line.contains(" components, waiting: needs "), "{line}");
@@ -293,15 +235,15 @@ fn a_switch_that_waits_says_so_lasts_and_gives_way() {
     let said = json["convergence"].as_str().unwrap();
     assert!(line.contains(said) && said.contains("on /nix"), "{json}");
     let property = "busctl get-property org.nixctl1 /org/nixctl1 org.nixctl1.Manager Convergence";
-    assert!(sh(&site, property).contains(said), "{said}");
+    assert!(site.sh(property).unwrap().contains(said), "{said}");
 
     site.host.machine.reboot().unwrap();
     let line = status_says(&site, "on /nix");
     println!("after a restart: {line}");
     // A newer target goes on from here.
-    sh(&site, &format!("rm {FILLER}"));
-    ended(&site, &site.switch(&old, "--yes").unwrap(), 0);
-    check_is(&site, &old);
+    site.sh(&format!("rm {FILLER}")).unwrap();
+    site.ended(&site.switch(&old, "--yes").unwrap(), 0).unwrap();
+    site.check_is(&old).unwrap();
     let operations = site.nixctl("operations").unwrap();
     println!("{}", operations.stdout);
 }

@@ -3,17 +3,8 @@
 //! hundred moments; a few of each day otherwise).
 #![allow(clippy::unwrap_used)]
 
-use nixctl_lab::generation::{Blow, FileSystem, Gone, missing_for_disks, switch_campaign};
-use nixctl_lab::require;
-
-/// True when machines with disks can be made; says why not otherwise.
-fn require_disks() -> bool {
-    let missing = missing_for_disks(FileSystem::Ext4);
-    if let Some(reason) = &missing {
-        eprintln!("skipped, no disks for machines here: {reason}");
-    }
-    require() && missing.is_none()
-}
+use nixctl_lab::generation::{Blow, Gone, switch_campaign};
+use nixctl_lab::require_disks;
 
 macro_rules! campaigns {
     ($($name:ident: $blow:expr;)+) => {

@@ -5,10 +5,9 @@
 use std::time::{Duration, Instant};
 
 use nixctl_lab::generation::{
-    FileSystem, Generation, SYSTEM_PROFILE, Service, Site, Spec, Tweak, disk_for, generation,
-    missing_for_disks,
+    Generation, SYSTEM_PROFILE, Service, Site, Spec, Tweak, disk_for, generation,
 };
-use nixctl_lab::{Background, Output, require};
+use nixctl_lab::{Background, require_disks};
 use serde_json::Value;
 
 /// How long something that goes on by itself may take.
@@ -16,15 +15,6 @@ const PATIENCE: Duration = Duration::from_secs(90);
 const TICK: Duration = Duration::from_millis(100);
 /// The services of the small generations.
 const FEW: [Service; 2] = [Service::Redis, Service::Memcached];
-
-/// True when machines with disks can be made; says why not otherwise.
-fn require_disks() -> bool {
-    let missing = missing_for_disks(FileSystem::Ext4);
-    if let Some(reason) = &missing {
-        eprintln!("skipped, no disks for machines here: {reason}");
-    }
-    require() && missing.is_none()
-}
 
 /// A machine with room for all of these generations, which runs the first one.
 fn boot(name: &str, generations: &[&Generation], settings: &str) -> Site {
@@ -39,45 +29,8 @@ fn boot(name: &str, generations: &[&Generation], settings: &str) -> Site {
     site
 }
 
-/// Runs a script with the generation's programs; what it prints.
-fn sh(site: &Site, script: &str) -> String {
-    let script = format!("PATH=/run/current-system/sw/bin:$PATH; {script}");
-    let output = site.host.machine.sh(&script).unwrap().ok().unwrap();
-    output.text().to_owned()
-}
-
 fn default(site: &Site) -> String {
-    sh(site, &format!("readlink -f {SYSTEM_PROFILE}"))
-}
-
-fn boots(site: &Site) -> String {
-    let entry = "/boot/loader/entries/$(sed -n 's/^default //p' /boot/loader/loader.conf)";
-    sh(site, &format!("cat {entry}"))
-}
-
-/// That a generation runs and is the default in every way, whole and answering.
-fn check_is(site: &Site, generation: &Generation) {
-    assert_eq!(site.host.current().unwrap(), generation.toplevel);
-    assert_eq!(default(site), generation.toplevel);
-    assert!(
-        boots(site).contains(&generation.toplevel),
-        "{}",
-        boots(site)
-    );
-    let mut verify = vec!["nix-store", "--verify-path"];
-    verify.extend(generation.closure.iter().map(|one| &*one.path));
-    site.host.nix(&verify).run().unwrap().ok().unwrap();
-    for service in &generation.spec.services {
-        service.wait(&site.host.machine, PATIENCE).unwrap();
-    }
-    let failed = "systemctl list-units --state=failed --plain --no-legend";
-    assert_eq!(sh(site, failed), "");
-}
-
-/// That a command ended like this; tells everything when not.
-fn ended(site: &Site, output: &Output, status: i32) {
-    println!("{}{}", output.stdout, output.stderr);
-    assert_eq!(output.status, status, "{}", site.daemon_log());
+    site.sh(&format!("readlink -f {SYSTEM_PROFILE}")).unwrap()
 }
 
 /// Begins a switch and returns at once.
@@ -142,11 +95,11 @@ fn a_target_that_breaks_the_network_is_left_by_itself() {
     let cut_off = generation(&new.clone().with("back-cut", Tweak::NetworkDown)).unwrap();
     let new = generation(&new).unwrap();
     let site = boot("return-network", &[&new, &cut_off], "");
-    check_is(&site, &new);
+    site.check_is(&new).unwrap();
 
     let machine = &site.host.machine;
     let reaches = || Service::Memcached.ask(machine).is_ok();
-    let link = || sh(&site, "ip -brief link show lo");
+    let link = || site.sh("ip -brief link show lo").unwrap();
     let began = Instant::now();
     let switching = begin(&site, &cut_off, "--confirm-within 20");
     until(&site, "at the target", || waits_to_be_confirmed(&site));
@@ -157,8 +110,8 @@ fn a_target_that_breaks_the_network_is_left_by_itself() {
 
     let output = switching.wait(PATIENCE).unwrap();
     println!("back after {:?}", began.elapsed());
-    ended(&site, &output, 1);
-    check_is(&site, &new);
+    site.ended(&output, 1).unwrap();
+    site.check_is(&new).unwrap();
     assert!(reaches(), "{}", link());
     let id = newest(&site)["id"].as_str().unwrap().to_owned();
     let shown = site.nixctl(&format!("show {id}")).unwrap();
@@ -176,7 +129,7 @@ fn a_new_connection_confirms_and_a_dead_daemon_or_a_reboot_does_not() {
     let other = generation(&new.clone().with("back-other", Tweak::OneUnit)).unwrap();
     let new = generation(&new).unwrap();
     let mut site = boot("return-confirm", &[&new, &other], "");
-    check_is(&site, &new);
+    site.check_is(&new).unwrap();
 
     // The machine is restarted while it waits: back, with the reason.
     let switching = begin(&site, &other, "--confirm-within 600");
@@ -191,13 +144,13 @@ fn a_new_connection_confirms_and_a_dead_daemon_or_a_reboot_does_not() {
         why.contains("restarted while its result was watched"),
         "{why}"
     );
-    check_is(&site, &new);
+    site.check_is(&new).unwrap();
 
     // The daemon is killed while it waits: it still waits, and a time that runs out is kept.
     let kill = "systemctl kill --signal=KILL nixctld.service";
     let switching = begin(&site, &other, "--confirm-within 15");
     until(&site, "waiting", || waits_to_be_confirmed(&site));
-    sh(&site, kill);
+    site.sh(kill).unwrap();
     until(&site, "waiting again", || waits_to_be_confirmed(&site));
     assert_eq!(site.host.current().unwrap(), other.toplevel);
     let view = end_of(&site, "switch");
@@ -205,18 +158,18 @@ fn a_new_connection_confirms_and_a_dead_daemon_or_a_reboot_does_not() {
     let why = view["failure"]["message"].as_str().unwrap();
     assert!(why.contains("nobody confirmed it within 15 s"), "{why}");
     drop(switching);
-    check_is(&site, &new);
+    site.check_is(&new).unwrap();
 
     // A process of its own is a new connection, over the bus.
     let switching = begin(&site, &other, "--confirm-within 600");
     until(&site, "waiting", || waits_to_be_confirmed(&site));
-    sh(&site, kill);
+    site.sh(kill).unwrap();
     until(&site, "waiting again", || waits_to_be_confirmed(&site));
-    ended(&site, &site.nixctl("confirm").unwrap(), 0);
+    site.ended(&site.nixctl("confirm").unwrap(), 0).unwrap();
     let view = end_of(&site, "switch");
     assert_eq!(view["state"], "succeeded", "{view}");
     drop(switching);
-    check_is(&site, &other);
+    site.check_is(&other).unwrap();
 
     // And over the socket; the settings may ask for it, too, also of a rollback.
     site.configure("confirm_seconds = 600\n").unwrap();
@@ -230,9 +183,9 @@ fn a_new_connection_confirms_and_a_dead_daemon_or_a_reboot_does_not() {
     let back = site.host.machine.spawn(&words).unwrap();
     until(&site, "waiting", || waits_to_be_confirmed(&site));
     let confirm = "--socket /run/nixctl/socket confirm";
-    ended(&site, &site.nixctl(confirm).unwrap(), 0);
-    ended(&site, &back.wait(PATIENCE).unwrap(), 0);
-    check_is(&site, &new);
+    site.ended(&site.nixctl(confirm).unwrap(), 0).unwrap();
+    site.ended(&back.wait(PATIENCE).unwrap(), 0).unwrap();
+    site.check_is(&new).unwrap();
 }
 
 #[test]
@@ -245,10 +198,11 @@ fn an_unhealthy_boot_goes_back_and_a_healthy_one_is_proven() {
     let sick = generation(&new.clone().with("back-sick", Tweak::SickAtBoot)).unwrap();
     let new = generation(&new).unwrap();
     let mut site = boot("return-boot", &[&new, &other, &sick], "boot_seconds = 10\n");
-    check_is(&site, &new);
+    site.check_is(&new).unwrap();
 
     // Healthy: it awaits its first boot, and is proven by it.
-    ended(&site, &site.switch(&other, "--yes").unwrap(), 0);
+    site.ended(&site.switch(&other, "--yes").unwrap(), 0)
+        .unwrap();
     let it = known(&site, &other);
     assert!(it["awaits_boot"] == true && it["proven"] == true, "{it}");
     site.host.machine.reboot().unwrap();
@@ -260,17 +214,21 @@ fn an_unhealthy_boot_goes_back_and_a_healthy_one_is_proven() {
     assert!(listed.contains("proven by boot"), "{listed}");
 
     // Not healthy after the boot, though it was while switching: back at once, no other kernel.
-    ended(&site, &site.switch(&sick, "--yes").unwrap(), 0);
-    check_is(&site, &sick);
+    site.ended(&site.switch(&sick, "--yes").unwrap(), 0)
+        .unwrap();
+    site.check_is(&sick).unwrap();
     site.host.machine.reboot().unwrap();
-    assert_eq!(sh(&site, "readlink -f /run/booted-system"), sick.toplevel);
+    assert_eq!(
+        site.sh("readlink -f /run/booted-system").unwrap(),
+        sick.toplevel
+    );
     let began = Instant::now();
     let view = end_of(&site, "rollback");
     println!("back {:?} after the boot: {view}", began.elapsed());
     assert_eq!(view["state"], "succeeded", "{view}");
     let reason = view["reason"].as_str().unwrap();
     assert!(reason.contains("redis.service"), "{reason}");
-    check_is(&site, &other);
+    site.check_is(&other).unwrap();
     let it = known(&site, &sick);
     assert!(it["boot_failure"].to_string().contains("redis"), "{it}");
     let listed = site.nixctl("generations").unwrap().stdout;
@@ -286,10 +244,10 @@ fn an_unhealthy_boot_goes_back_and_a_healthy_one_is_proven() {
     // That is all: what it went back to is not left again.
     let operations = json(&site, "operations").unwrap();
     site.host.machine.reboot().unwrap();
-    check_is(&site, &other);
+    site.check_is(&other).unwrap();
     std::thread::sleep(Duration::from_secs(15));
     assert_eq!(json(&site, "operations").unwrap(), operations);
-    check_is(&site, &other);
+    site.check_is(&other).unwrap();
 }
 
 #[test]
@@ -304,42 +262,49 @@ fn another_kernel_waits_for_a_restart_and_is_left_by_one() {
     let new = generation(&new).unwrap();
     let settings = "boot_seconds = 10\n";
     let mut site = boot("return-kernel", &[&new, &blocked, &sick], settings);
-    check_is(&site, &new);
+    site.check_is(&new).unwrap();
     let needs_reboot = || json(&site, "status").unwrap()["reboot_needed"] == true;
     assert!(!needs_reboot());
 
     // What must not be activated now is the default of the next boot, and nothing else.
     let blocks = site.switch(&blocked, "--yes").unwrap();
-    ended(&site, &blocks, 0);
+    site.ended(&blocks, 0).unwrap();
     assert!(blocks.stdout.contains("restart needed"), "{blocks:?}");
     assert_eq!(site.host.current().unwrap(), new.toplevel);
     assert_eq!(default(&site), blocked.toplevel);
-    assert!(boots(&site).contains(&blocked.toplevel));
+    assert_eq!(site.boot_default().unwrap().entry, blocked.toplevel);
     assert!(needs_reboot());
     let it = known(&site, &blocked);
     assert!(it["proven"] == false && it["awaits_boot"] == true, "{it}");
-    ended(&site, &site.nixctl("rollback --yes").unwrap(), 0);
-    check_is(&site, &new);
+    site.ended(&site.nixctl("rollback --yes").unwrap(), 0)
+        .unwrap();
+    site.check_is(&new).unwrap();
     assert!(!needs_reboot());
 
     // Another kernel: it runs, the boot entry has the new one, and a restart is said to be needed.
     let switched = site.switch(&sick, "--yes").unwrap();
-    ended(&site, &switched, 0);
+    site.ended(&switched, 0).unwrap();
     assert!(switched.stdout.contains("kernel differs"), "{switched:?}");
-    check_is(&site, &sick);
+    site.check_is(&sick).unwrap();
     assert!(needs_reboot());
     let linux = format!(
         "linux {}",
-        sh(&site, &format!("readlink -f {}/kernel", sick.toplevel))
+        site.sh(&format!("readlink -f {}/kernel", sick.toplevel))
+            .unwrap()
     );
-    assert!(boots(&site).contains(&linux), "{}", boots(&site));
+    let boots = "cat /boot/loader/entries/$(sed -n 's/^default //p' /boot/loader/loader.conf)";
+    let boots = site.sh(boots).unwrap();
+    assert!(boots.contains(&linux), "{boots}");
     site.host.machine.reboot().unwrap();
     // The way back has another kernel again: the daemon restarts the machine for it.
     let status = site.host.machine.wait_until_off(PATIENCE).unwrap();
     assert_eq!(status, 133, "it wants to be booted again");
     site.host.machine.boot_again().unwrap();
-    check_is(&site, &new);
-    assert_eq!(sh(&site, "readlink -f /run/booted-system"), new.toplevel);
+    site.check_is(&new).unwrap();
+    assert_eq!(
+        site.sh("readlink -f /run/booted-system").unwrap(),
+        new.toplevel
+    );
     let view = end_of(&site, "rollback");
     assert_eq!(view["state"], "succeeded", "{view}");
     let it = known(&site, &sick);
@@ -373,26 +338,27 @@ fn a_switch_in_steps_goes_back_past_what_it_released() {
     let room = new.size() * 165 / 100;
     let site = Site::boot("return-steps", disk_for(room).unwrap(), &[&old, &new]).unwrap();
     site.configure("").unwrap();
-    check_is(&site, &old);
+    site.check_is(&old).unwrap();
 
     // Cancelled in the middle: what was released is fetched again.
     let cancelled = begin(&site, &new, "--strategy stepwise --soak 30");
     until_released(&site, &old);
     let id = newest(&site)["id"].as_str().unwrap().to_owned();
-    ended(&site, &site.nixctl(&format!("cancel {id}")).unwrap(), 0);
+    site.ended(&site.nixctl(&format!("cancel {id}")).unwrap(), 0)
+        .unwrap();
     let output = cancelled.wait(Duration::from_secs(200)).unwrap();
-    ended(&site, &output, 1);
+    site.ended(&output, 1).unwrap();
     let view = newest(&site);
     assert_eq!(view["state"], "cancelled", "{view}");
-    check_is(&site, &old);
+    site.check_is(&old).unwrap();
 
     // Rolled back in the middle: the same, from where it stands, from the store it came from.
     let superseded = begin(&site, &new, "--strategy stepwise --soak 30");
     until_released(&site, &old);
     let back = site.nixctl("rollback --yes").unwrap();
-    ended(&site, &back, 0);
+    site.ended(&back, 0).unwrap();
     drop(superseded);
-    check_is(&site, &old);
+    site.check_is(&old).unwrap();
     let hybrids = "ls /nix/store | grep nixctl-hybrid; ls -l /nix/var/nix/gcroots/nixctl/*";
     let left = site.host.machine.sh(hybrids).unwrap().stdout;
     assert!(!left.contains("hybrid"), "{left}");
@@ -409,12 +375,12 @@ fn what_is_not_here_any_more_comes_from_a_store_that_is_named() {
     let site = Site::boot("return-from", mib, &[&old, &new]).unwrap();
     site.configure("").unwrap();
     let switched = site.switch(&new, "--strategy stepwise --yes").unwrap();
-    ended(&site, &switched, 0);
-    check_is(&site, &new);
+    site.ended(&switched, 0).unwrap();
+    site.check_is(&new).unwrap();
     assert!(!site.host.machine.exists(&old.toplevel).unwrap());
     let back = format!("rollback --from {} --yes", site.cache());
-    ended(&site, &site.nixctl(&back).unwrap(), 0);
-    check_is(&site, &old);
+    site.ended(&site.nixctl(&back).unwrap(), 0).unwrap();
+    site.check_is(&old).unwrap();
 }
 
 #[test]
@@ -435,24 +401,25 @@ fn what_cannot_be_fetched_again_is_not_released() {
         new.toplevel
     );
     let switched = site.nixctl(&words).unwrap();
-    ended(&site, &switched, 0);
+    site.ended(&switched, 0).unwrap();
     assert!(
         switched.stdout.contains("cannot be fetched again"),
         "{switched:?}"
     );
-    check_is(&site, &new);
+    site.check_is(&new).unwrap();
     let mut verify = vec!["nix-store", "--verify-path"];
     verify.extend(old.closure.iter().map(|one| &*one.path));
     site.host.nix(&verify).run().unwrap().ok().unwrap();
-    ended(&site, &site.nixctl("rollback --yes").unwrap(), 0);
-    check_is(&site, &old);
+    site.ended(&site.nixctl("rollback --yes").unwrap(), 0)
+        .unwrap();
+    site.check_is(&old).unwrap();
 
     // Where there is no room to keep it, nothing is begun.
     let room = new.size() * 135 / 100;
     let site = Site::boot("return-refused", disk_for(room).unwrap(), &[&old]).unwrap();
     site.server.put_folder("/new", &new.signed_cache);
     let refused = site.nixctl(&words).unwrap();
-    ended(&site, &refused, 5);
+    site.ended(&refused, 5).unwrap();
     assert!(refused.stderr.contains("error[NIX1001]"), "{refused:?}");
-    check_is(&site, &old);
+    site.check_is(&old).unwrap();
 }

@@ -17,6 +17,15 @@ pub const SWITCH: Duration = Duration::from_secs(240);
 /// Bytes that the settings of a site keep free.
 pub const RESERVE: u64 = 16 << 20;
 
+/// What of a machine a switch moves.
+const MOVED: &str = "ls /nix/store | grep -v '^\\.links$'; \
+    ls -l --time-style=+ /nix/var/nix/profiles /boot/loader/entries; \
+    ls -R /nix/var/nix/gcroots; readlink -f /run/current-system; cat /boot/loader/loader.conf; \
+    systemctl list-units --state=active --plain --no-legend --type=service | cut -d' ' -f1 | \
+    grep -v '^nixctld'";
+/// What the programs of activations logged.
+const ACTIVATIONS: &str = "journalctl --no-pager --boot --output=short-monotonic --unit='nixctl-*'";
+
 /// Seconds that a result is watched for.
 const SOAK: u64 = 3;
 
@@ -121,6 +130,30 @@ impl Site {
     pub fn switch(&self, to: &Generation, more: &str) -> Result<Output> {
         let cache = self.cache();
         self.nixctl(&format!("switch {} --from {cache} {more}", to.toplevel))
+    }
+
+    /// Runs a script with the generation's programs; what it prints.
+    pub fn sh(&self, script: &str) -> Result<String> {
+        let script = format!("PATH=/run/current-system/sw/bin:$PATH; {script}");
+        let output = self.host.machine.sh(&script)?.ok()?;
+        Ok(output.text().to_owned())
+    }
+
+    /// Everything of the machine that a switch moves, to be compared.
+    pub fn look(&self) -> Result<String> {
+        self.sh(MOVED)
+    }
+
+    /// That a command ended with this status; prints everything when not.
+    pub fn ended(&self, output: &Output, status: i32) -> Result<()> {
+        println!("{}{}", output.stdout, output.stderr);
+        if output.status == status {
+            return Ok(());
+        }
+        let activations = self.host.machine.sh(ACTIVATIONS)?.stdout;
+        println!("{}\n{activations}", self.daemon_log());
+        let why = format!("its status is {}, not {status}", output.status);
+        Err(Error::new("accept how a command ended", why))
     }
 
     /// What the daemon logged since it was booted.

@@ -15,7 +15,7 @@ const COMPLETE: &str = include_str!("../../files/generation/complete.sh");
 const BESIDE: &str = "mount --bind \"$2\" \"$3/nix\" && mount -t proc proc \"$3/proc\" && \
                       exec sh -c \"$1\" sh \"$3\" \"$4\" \"$5\"";
 /// How long a service may take until it answers.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
 /// Reading every file of two closures.
 const DEADLINE: Duration = Duration::from_secs(120);
 
@@ -91,6 +91,18 @@ impl Site {
         let failed = machine.sh(list)?.ok()?;
         problems.extend(failed.stdout.lines().map(|line| format!("failed: {line}")));
         Ok(problems)
+    }
+
+    /// That nothing speaks against it.
+    pub fn check_is(&self, generation: &Generation) -> Result<()> {
+        let problems = self.wrong_with(generation)?;
+        match problems.is_empty() {
+            true => Ok(()),
+            false => {
+                let what = format!("find {} as it should be", generation.spec.name);
+                Err(Error::new(what, problems.join("; ")))
+            }
+        }
     }
 
     /// Store paths of a generation, and of no other one, that are in the store; a kernel that was
