@@ -11,8 +11,8 @@ use nixctl_planner::closure::{Graph, PathSet, StorePath};
 
 use crate::host::ExecError;
 use crate::switch::store::closure::{ClosureReader, MOST_PATHS, ReadError, add};
-use crate::switch::store::fetch::{NETWORK, says};
 use crate::switch::store::source::{Source, StoreUrl};
+use crate::switch::store::trouble::{NETWORK, says};
 
 /// Roots that fit into one command line with room to spare.
 const MOST_ROOTS: usize = 1000;

@@ -14,6 +14,7 @@ pub mod locate;
 pub(super) mod path_info;
 mod read_error;
 pub(super) mod source;
+mod trouble;
 
 use std::collections::BTreeSet;
 use std::path::Path;
