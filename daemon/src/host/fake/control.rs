@@ -166,6 +166,10 @@ impl Control for FakeServices {
         })
     }
 
+    fn details_of(&self, units: &[&str]) -> Vec<Result<UnitDetails, ServiceError>> {
+        units.iter().map(|unit| self.details(unit)).collect()
+    }
+
     fn restarts(&self, services: &[&str]) -> Result<BTreeMap<String, u32>, ServiceError> {
         let asked = services.iter();
         asked

@@ -119,6 +119,9 @@ pub trait Control: Send + Sync + Debug {
     /// When it cannot be reached.
     fn details(&self, unit: &str) -> Result<UnitDetails, ServiceError>;
 
+    /// The same of many units, in their order, asked for together.
+    fn details_of(&self, units: &[&str]) -> Vec<Result<UnitDetails, ServiceError>>;
+
     /// How often each of these services was started again by itself, asked for together: one after the
     /// other, hundreds of services take seconds.
     ///

@@ -245,6 +245,14 @@ fn jobs_of_a_batch_end_each_for_itself() {
     assert!(seen[again] >= 2 && seen.len() == 3, "{seen:?}");
     assert_eq!((seen[name], seen["nixctl-none.service"]), (0, 0));
     services.stop(again, LONG).unwrap();
+    let one_by_one = |unit: &&str| services.details(unit).unwrap();
+    let units = [name, "nixctl-none.service", "nixctl-bad3.service"];
+    let together: Vec<_> = services
+        .details_of(&units)
+        .into_iter()
+        .map(Result::unwrap)
+        .collect();
+    assert_eq!(together, units.iter().map(one_by_one).collect::<Vec<_>>());
 
     let before = services.details(name).unwrap();
     assert_eq!(before.start_timeout, Some(Duration::from_secs(90)));

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use nixctl_planner::units::{Phase, UnitName, UnitType, Verb};
 
 use crate::host::ServiceError;
-use crate::host::service::{JobVerb, UnitJob};
+use crate::host::service::{JobVerb, UnitDetails, UnitJob};
 use crate::switch::units::Executor;
 use crate::switch::units::progress::Progress;
 
@@ -42,12 +42,16 @@ impl Executor<'_> {
     }
 
     pub(in crate::switch) fn wave(&mut self, wave: &[(Verb, UnitName)]) {
+        let units: Vec<&str> = wave.iter().map(|(_, unit)| unit.as_str()).collect();
+        // Asked for together: what was stopped waits for the answers.
+        let details = self.control.details_of(&units);
         let jobs: Vec<UnitJob> = wave
             .iter()
-            .map(|(verb, unit)| UnitJob {
+            .zip(details)
+            .map(|((verb, unit), details)| UnitJob {
                 verb: verb_of(*verb),
                 unit: unit.as_str().to_owned(),
-                deadline: self.deadline(*verb, unit),
+                deadline: self.deadline(*verb, unit, details.ok().as_ref()),
             })
             .collect();
         let ends = self.control.run_jobs(&jobs);
@@ -77,7 +81,7 @@ impl Executor<'_> {
 
     /// Time for a job, from the unit's own limits. Targets wait for all that hangs on them, and units
     /// without a limit may take what is left.
-    fn deadline(&self, verb: Verb, unit: &UnitName) -> Duration {
+    fn deadline(&self, verb: Verb, unit: &UnitName, details: Option<&UnitDetails>) -> Duration {
         let usual = Duration::from_secs(self.unit_seconds);
         let left = self
             .until
@@ -86,11 +90,11 @@ impl Executor<'_> {
         if unit.kind() == UnitType::Target {
             return left;
         }
-        match self.control.details(unit.as_str()) {
-            Ok(details) => allowed(verb, details.start_timeout, details.stop_timeout)
+        match details {
+            Some(details) => allowed(verb, details.start_timeout, details.stop_timeout)
                 .map_or(left, |own| own.saturating_add(GRACE))
                 .min(left),
-            Err(_) => usual,
+            None => usual,
         }
     }
 
@@ -98,8 +102,10 @@ impl Executor<'_> {
     /// is restarted twice.
     pub(in crate::switch) fn note_invocations(&mut self) {
         let units: Vec<UnitName> = self.progress.decisions.restart.keys().cloned().collect();
-        for unit in units {
-            if let Ok(details) = self.control.details(unit.as_str()) {
+        let names: Vec<&str> = units.iter().map(UnitName::as_str).collect();
+        let details = self.control.details_of(&names);
+        for (unit, details) in units.into_iter().zip(details) {
+            if let Ok(details) = details {
                 self.progress.invocations.insert(unit, details.invocation);
             }
         }

@@ -232,6 +232,10 @@ impl Executor<'_> {
     /// What is to be reloaded and does not run any more is started. A state that cannot be read
     /// ends nothing.
     fn check_reloads(&mut self) {
+        // Reading all units takes time in which services are down.
+        if self.progress.decisions.reload.is_empty() {
+            return;
+        }
         let reload = self.progress.decisions.reload.keys();
         let seen: BTreeMap<UnitName, Seen> = reload
             .map(|unit| {

@@ -1,6 +1,6 @@
 //! What a switch needs of systemd: lists, details, jobs in batches, its own restart, transient units.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -12,7 +12,8 @@ use super::jobs::Waiting;
 use super::link::{
     CALL_DEADLINE, CallError, Link, MANAGER, NAME, PATH, PROPERTIES, SERVICE, UNIT, read,
 };
-use super::{RELOAD_DEADLINE, Systemd, properties};
+use super::properties::{self, Properties};
+use super::{RELOAD_DEADLINE, Systemd};
 use crate::host::service::{
     Control, JobVerb, LoadedUnit, ServiceError, Transient, UnitDetails, UnitJob,
 };
@@ -37,8 +38,6 @@ type Listed = (
     String,
     OwnedObjectPath,
 );
-
-type Properties = HashMap<String, OwnedValue>;
 
 /// A property of a unit to be started: its name and value.
 type Property<'a> = (&'a str, Value<'a>);
@@ -73,6 +72,27 @@ impl Control for Systemd {
             (!file.is_empty()).then(|| (unit.to_owned(), file))
         });
         files.collect()
+    }
+
+    fn details_of(&self, units: &[&str]) -> Vec<Result<UnitDetails, ServiceError>> {
+        let asked: Result<Vec<_>, CallError> = self.retrying(|link| {
+            let all = self.handle.block_on(properties::all(&link, units));
+            let all = all.into_iter().map(|one| match one {
+                // A connection that is lost is lost for all of them.
+                Err(lost @ CallError::Lost(_)) => Err(lost),
+                one => Ok(one),
+            });
+            all.collect()
+        });
+        let fail = |error: CallError, unit: &str| Err(error.about("read", unit));
+        match asked {
+            Ok(all) => units
+                .iter()
+                .zip(all)
+                .map(|(unit, one)| one.map(details_of).or_else(|error| fail(error, unit)))
+                .collect(),
+            Err(error) => units.iter().map(|unit| fail(error.again(), unit)).collect(),
+        }
     }
 
     fn restarts(&self, services: &[&str]) -> Result<BTreeMap<String, u32>, ServiceError> {

@@ -1,7 +1,9 @@
-//! One property of many units, asked for without waiting for one answer before the next question.
+//! Properties of many units, asked for without waiting for one answer before the next question.
 //!
 //! A unit's object is called by the name that systemd derives from the unit's, which spares the call
 //! that would tell it; systemd loads what is not loaded when its object is asked for.
+
+use std::collections::HashMap;
 
 use tokio::task::JoinError;
 use zbus::zvariant::OwnedValue;
@@ -11,6 +13,9 @@ use super::link::{CALL_DEADLINE, CallError, Link, PATH, PROPERTIES, read};
 /// Questions on their way at the same time.
 const CALLS_AT_ONCE: usize = 32;
 
+/// All properties of a unit.
+pub(super) type Properties = HashMap<String, OwnedValue>;
+
 /// The property of each of these units, in their order.
 pub(super) async fn each(
     link: &Link,
@@ -18,29 +23,52 @@ pub(super) async fn each(
     interface: &'static str,
     name: &'static str,
 ) -> Vec<Result<OwnedValue, CallError>> {
-    let mut values = Vec::with_capacity(units.len());
+    let ask = |link: Link, path: String| async move {
+        let body = (interface, name);
+        let reply = link.call(&path, PROPERTIES, "Get", &body, CALL_DEADLINE);
+        read(&reply.await?)
+    };
+    together(link, units, ask).await
+}
+
+/// All properties of each of these units, in their order.
+pub(super) async fn all(link: &Link, units: &[&str]) -> Vec<Result<Properties, CallError>> {
+    let ask = |link: Link, path: String| async move {
+        let of_every_interface = ("",);
+        let reply = link.call(
+            &path,
+            PROPERTIES,
+            "GetAll",
+            &of_every_interface,
+            CALL_DEADLINE,
+        );
+        read(&reply.await?)
+    };
+    together(link, units, ask).await
+}
+
+/// Asks about the object of each unit.
+async fn together<T, Answer>(
+    link: &Link,
+    units: &[&str],
+    ask: impl Fn(Link, String) -> Answer,
+) -> Vec<Result<T, CallError>>
+where
+    T: Send + 'static,
+    Answer: Future<Output = Result<T, CallError>> + Send + 'static,
+{
+    let mut answers = Vec::with_capacity(units.len());
     for some in units.chunks(CALLS_AT_ONCE) {
         let asked: Vec<_> = some
             .iter()
-            .map(|unit| {
-                let (link, path) = (link.clone(), path_of(unit));
-                tokio::spawn(async move { one(&link, &path, interface, name).await })
-            })
+            .map(|unit| tokio::spawn(ask(link.clone(), path_of(unit))))
             .collect();
         for answer in asked {
             let lost = |error: JoinError| CallError::Lost(error.to_string());
-            values.push(answer.await.map_err(lost).flatten());
+            answers.push(answer.await.map_err(lost).flatten());
         }
     }
-    values
-}
-
-async fn one(link: &Link, path: &str, of: &str, name: &str) -> Result<OwnedValue, CallError> {
-    let body = (of, name);
-    let reply = link
-        .call(path, PROPERTIES, "Get", &body, CALL_DEADLINE)
-        .await?;
-    read(&reply)
+    answers
 }
 
 /// The object of a unit, as sd_bus_path_encode(3) spells it.
