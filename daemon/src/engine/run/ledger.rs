@@ -134,8 +134,10 @@ impl Run<'_> {
         records.push(Record::State { state });
         self.journal_in(change, records)?;
         tracing::info!(OPERATION_ID = %self.record.id, "{} is {state}", self.record.request.kind());
-        self.publish_record();
+        // In this order: whoever reads the operation and then the way to the target sees of the way
+        // no less.
         self.show_convergence();
+        self.publish_record();
         if matches!(state, State::Succeeded | State::Reverted) {
             self.forget_recipes();
         }

@@ -46,7 +46,13 @@ enum What {
         only_ratio: bool,
     },
     /// The stepwise switch beside the one at once and a random order, and a switch without changes.
-    Switch(Runs),
+    Switch {
+        #[command(flatten)]
+        runs: Runs,
+        /// Nothing but the switch without changes.
+        #[arg(long)]
+        only_units: bool,
+    },
 }
 
 #[derive(Debug, Clone, clap::Args)]
@@ -69,7 +75,7 @@ const ORDER: [&str; 2] = ["--features", "nixctld/fault-injection"];
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let (options, features) = match &arguments.what {
         What::Install { runs, .. } => (runs, &[][..]),
-        What::Switch(runs) => (runs, &ORDER[..]),
+        What::Switch { runs, .. } => (runs, &ORDER[..]),
     };
     let (runs, dev) = (options.runs.max(1), options.dev);
     super::prepare::run()?;
@@ -89,9 +95,12 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     }
     let mut table = Table::default();
     match &arguments.what {
-        What::Switch(_) => {
+        What::Switch { only_units, .. } => {
             super::prepare::generations()?;
-            switch::measure(&mut table, runs)?;
+            if !only_units {
+                switch::measure(&mut table, runs)?;
+            }
+            switch::unchanged(&mut table, runs)?;
         }
         What::Install {
             archive,
