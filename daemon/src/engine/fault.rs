@@ -9,9 +9,10 @@ pub fn after_commit(commit: u64) {
 
 /// Called after every durable commit with its number since the start of the process.
 ///
-/// The file `/run/nixctl-fault` holds `kill N`, `term N`, `hang N` or `pause N`: at commit N the file
-/// is renamed and the daemon kills itself, asks itself to end, stands still until the machine is
-/// stopped, or stands still for as long as the renamed file is there. While it holds `count`, the number of each commit is written beside it.
+/// The file `/run/nixctl-fault` holds `kill N`, `term N`, `hang N` or `pause N`: at commit N, or at the
+/// next one when that has passed already, the file is renamed and the daemon kills itself, asks itself
+/// to end, stands still until the machine is stopped, or stands still for as long as the renamed file is
+/// there. While it holds `count`, the number of each commit is written beside it.
 #[cfg(feature = "fault-injection")]
 pub fn after_commit(commit: u64) {
     let path = std::path::Path::new("/run/nixctl-fault");
@@ -22,12 +23,9 @@ pub fn after_commit(commit: u64) {
         let _ = std::fs::write("/run/nixctl-fault.count", commit.to_string());
         return;
     }
-    let Some((how, number)) = text.trim().split_once(' ') else {
+    let Some(how) = due(&text, commit) else {
         return;
     };
-    if number.parse() != Ok(commit) {
-        return;
-    }
     let done = std::path::Path::new("/run/nixctl-fault.done");
     let _ = std::fs::rename(path, done);
     let me = nix::unistd::Pid::this();
@@ -47,5 +45,32 @@ pub fn after_commit(commit: u64) {
             }
         }
         _ => {}
+    }
+}
+
+/// What is to be done at this commit. A daemon that has just started commits what it sees of the
+/// machine, at its own time: the commit that was meant may be over before the file is there.
+#[cfg(feature = "fault-injection")]
+fn due(text: &str, commit: u64) -> Option<&str> {
+    let (how, number) = text.trim().split_once(' ')?;
+    let number: u64 = number.parse().ok()?;
+    (commit >= number).then_some(how)
+}
+
+#[cfg(all(test, feature = "fault-injection"))]
+mod tests {
+    use super::due;
+
+    #[test]
+    fn a_fault_is_due_at_its_commit_or_at_the_next_when_that_has_passed() {
+        for (text, commit, how) in [
+            ("kill 3\n", 2, None),
+            ("kill 3\n", 3, Some("kill")),
+            ("pause 2", 3, Some("pause")),
+            ("pause", 3, None),
+            ("pause x", 3, None),
+        ] {
+            assert_eq!(due(text, commit), how, "{text} {commit}");
+        }
     }
 }
