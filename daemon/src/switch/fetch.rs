@@ -185,8 +185,9 @@ pub(super) fn make_roots_folder(fs: &Fs, roots: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Removes the folder of roots once it is empty.
+/// Removes the folder of roots once it is empty, but for links that were cut off.
 pub(super) fn remove_roots_folder(fs: &Fs, roots: &Path) -> Result<()> {
+    fs.sweep_temporaries(roots)?;
     fs.remove_dir(roots)?;
     Ok(())
 }

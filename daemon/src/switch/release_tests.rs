@@ -4,6 +4,9 @@ use crate::switch::step::SwitchStep;
 use crate::switch::testing::{Fixture, PROFILE, ROOTS, store_path};
 use crate::switch::testing_nix::FakeNix;
 
+const GCROOTS: &str = "/nix/var/nix/gcroots";
+const OWN_ROOTS: &str = "/nix/var/nix/gcroots/nixctl/other";
+
 struct Case {
     fixture: Fixture,
     nix: FakeNix,
@@ -68,6 +71,23 @@ fn what_only_the_old_one_needs_goes_and_comes_back() {
     for _ in 0..2 {
         assert_eq!(step.undo(&context, &undo).unwrap(), Undone::Clean);
         assert_eq!(case.fixture.machine.state(), before);
+    }
+}
+
+/// A power cut between making a link and giving it its name; the next attempt may give another name.
+#[test]
+fn links_that_were_cut_off_hold_nothing() {
+    const CUT_OFF: &str = ".nixctl-6be93d83-6d2e0ce300000042.tmp";
+    for folder in ["/nix/var/nix/profiles", ROOTS, GCROOTS, OWN_ROOTS] {
+        let case = case();
+        let left = format!("{folder}/{CUT_OFF}");
+        case.fixture.link(&left, &case.old);
+        let context = case.fixture.machine.context();
+        let step = step(&case);
+        let undo = step.prepare(&context).unwrap();
+        assert_eq!(step.apply(&context, &undo).unwrap(), Undone::Clean);
+        assert_eq!(case.fixture.target_of(&left), None, "{folder}");
+        assert!(!case.nix.valid().contains(&case.old), "{folder}");
     }
 }
 

@@ -8,8 +8,11 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
+use crate::host::Fs;
+use crate::host::fs::Kind;
 use crate::switch::compose::MARKER;
 use crate::switch::error::Result;
+use crate::switch::step::ROOTS;
 use crate::switch::store::{BATCH, NixStore, batches};
 
 /// Deleting a large closure from a slow disk, or waiting for somebody else's garbage collection.
@@ -24,6 +27,8 @@ const PAUSES: [Duration; 3] = [
 const LOOKED_AT: usize = 5;
 /// Rounds in which paths turn out to be alive after all, before the rest is given up.
 const MOST_SURPRISES: usize = 20;
+/// Where links are roots, and ours are made, besides the folders in [`ROOTS`].
+const FOLDERS: [&str; 2] = ["/nix/var/nix/profiles", "/nix/var/nix/gcroots"];
 /// Derivations and outputs are dead when nothing needs them themselves.
 const OPTIONS: [&str; 6] = [
     "--option",
@@ -51,6 +56,7 @@ impl NixStore<'_> {
     /// # Errors
     /// When Nix cannot be asked, or ends with something other than a path that is alive.
     pub fn delete(&self, paths: &[String]) -> Result<Deleted> {
+        sweep_cut_off(&self.host.fs)?;
         let there = self.valid(paths)?;
         if there.is_empty() {
             return Ok(Deleted::default());
@@ -164,6 +170,24 @@ fn alive(said: &str) -> Option<String> {
     let at = lower.find("cannot delete path '")?;
     let rest = said.get(at..)?.split('\'').nth(1)?;
     lower.contains("alive").then(|| rest.to_owned())
+}
+
+/// Removes links that a power cut or a kill left before they had got their names. To Nix they are
+/// roots like any other, and the next attempt need not make a link of the same name.
+fn sweep_cut_off(fs: &Fs) -> Result<()> {
+    for folder in FOLDERS {
+        fs.sweep_temporaries(Path::new(folder))?;
+    }
+    for name in fs.list(Path::new(ROOTS))? {
+        let folder = Path::new(ROOTS).join(name);
+        if fs
+            .meta(&folder)?
+            .is_some_and(|it| it.kind == Kind::Directory)
+        {
+            fs.sweep_temporaries(&folder)?;
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
