@@ -11,6 +11,7 @@ use nix::sys::time::TimeSpec;
 use nix::unistd::{Gid, Uid, UnlinkatFlags, fchownat, unlinkat};
 
 use super::open::{Place, listable, sync_dir};
+use super::write::sweep_for;
 use super::{Fs, FsError, Kind, failing, look, open};
 
 impl Fs {
@@ -76,8 +77,8 @@ impl Fs {
             .map_err(fail)
     }
 
-    /// Removes a file, link or other non-folder; nothing happens when it is not there.
-    /// The folder is synced.
+    /// Removes a file, link or other non-folder, and what a killed attempt to write it left; nothing
+    /// else happens when it is not there. The folder is synced.
     ///
     /// # Errors
     /// When the operating system refuses.
@@ -86,6 +87,7 @@ impl Fs {
         let Some(place) = self.find(path).map_err(&fail)? else {
             return Ok(());
         };
+        sweep_for(&place);
         match unlinkat(
             &place.dir,
             place.name.as_os_str(),

@@ -2,8 +2,8 @@
 //!
 //! The content goes into a temporary file in the same folder, `.nixctl-TARGET-ATTEMPT.tmp`, where
 //! TARGET is a checksum of the name it will get and ATTEMPT begins with a number of this process.
-//! So what a killed attempt left behind is known by its name, and is removed by the next write of
-//! the same file, while a write that another thread is at is left alone.
+//! So what a killed attempt left behind is known by its name, and is removed by the next write or
+//! removal of the same file, while a write that another thread is at is left alone.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -199,8 +199,8 @@ fn target_prefix(name: &OsStr) -> String {
     format!("{PREFIX}{:08x}-", crc32fast::hash(name.as_bytes()))
 }
 
-/// A left-over that cannot be removed is no reason not to write.
-fn sweep_for(place: &Place) {
+/// A left-over that cannot be removed is no reason not to go on.
+pub(super) fn sweep_for(place: &Place) {
     let _ = open::listable(&place.dir, OsStr::new("."))
         .map_err(io::Error::from)
         .and_then(|dir| sweep(&dir, &target_prefix(&place.name)));
@@ -329,6 +329,10 @@ mod tests {
         assert_eq!(fs.sweep_temporaries(Path::new("/")).unwrap(), 1);
         assert_eq!(fs.sweep_temporaries(Path::new("/none")).unwrap(), 0);
         assert!(dir.path().join(".nixctl-notes.tmp").exists());
+        // Whoever takes back a write that was cut off removes what it did not get to name.
+        std::fs::write(dir.path().join(stale("never-there")), "").unwrap();
+        fs.remove_file(Path::new("/never-there")).unwrap();
+        assert!(!dir.path().join(stale("never-there")).exists());
     }
 
     #[test]
