@@ -12,6 +12,7 @@ pub mod dbus;
 pub mod failure;
 pub mod frame;
 pub mod generation;
+pub mod health;
 pub mod operation;
 pub mod plan;
 pub mod request;
