@@ -46,6 +46,7 @@ fn names(steps: &[Step]) -> Vec<String> {
             Step::SelfTest(_) => "self-test".to_owned(),
             Step::Discard(_) => "discard".to_owned(),
             Step::Switch(_) => "switch".to_owned(),
+            Step::Mend(_) => "mend".to_owned(),
             Step::Remove(..) => "remove".to_owned(),
             Step::Adopt(Resource::NixTree(_), Undo::Created) => "adopt tree".to_owned(),
             Step::Adopt(..) => "adopt".to_owned(),

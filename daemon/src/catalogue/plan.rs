@@ -216,7 +216,9 @@ fn needed(steps: Vec<Step>, unpacked: bool, complete: bool) -> Vec<Step> {
     let keep = |step: &Step| match step {
         Step::Fetch(_) | Step::Discard(_) => !unpacked,
         Step::SelfTest(_) => !complete,
-        Step::Ensure(_) | Step::Adopt(..) | Step::Remove(..) | Step::Switch(_) => true,
+        Step::Ensure(_) | Step::Adopt(..) | Step::Remove(..) | Step::Switch(_) | Step::Mend(_) => {
+            true
+        }
     };
     steps.into_iter().filter(keep).collect()
 }
@@ -262,9 +264,11 @@ fn look(
             // A list in which nothing goes would count as nothing to do, and all stay owned.
             Step::Remove(..) if takes_off && !is_removal(&step) => PlanAction::Keep,
             Step::Remove(..) => PlanAction::Remove,
-            Step::Fetch(_) | Step::SelfTest(_) | Step::Discard(_) | Step::Switch(_) => {
-                PlanAction::Run
-            }
+            Step::Fetch(_)
+            | Step::SelfTest(_)
+            | Step::Discard(_)
+            | Step::Switch(_)
+            | Step::Mend(_) => PlanAction::Run,
         };
         lines.push(PlanStep {
             id,

@@ -65,9 +65,11 @@ impl<'a> Ownership<'a> {
                 Ownership::Same
             }
             Step::Remove(resource, _) => Ownership::Drop(resource),
-            Step::Fetch(_) | Step::SelfTest(_) | Step::Discard(_) | Step::Switch(_) => {
-                Ownership::Same
-            }
+            Step::Fetch(_)
+            | Step::SelfTest(_)
+            | Step::Discard(_)
+            | Step::Switch(_)
+            | Step::Mend(_) => Ownership::Same,
         }
     }
 
@@ -87,9 +89,11 @@ impl<'a> Ownership<'a> {
             Step::Ensure(resource) | Step::Adopt(resource, _) => Ownership::Drop(resource),
             Step::Remove(Resource::NixTree(tree), _) if tree.keep => Ownership::Same,
             Step::Remove(resource, undo) => Ownership::Take(resource, undo.clone()),
-            Step::Fetch(_) | Step::SelfTest(_) | Step::Discard(_) | Step::Switch(_) => {
-                Ownership::Same
-            }
+            Step::Fetch(_)
+            | Step::SelfTest(_)
+            | Step::Discard(_)
+            | Step::Switch(_)
+            | Step::Mend(_) => Ownership::Same,
         }
     }
 }

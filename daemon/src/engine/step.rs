@@ -6,6 +6,7 @@ use nixctl_proto::plan::PlanAction;
 use nixctl_proto::{Code, Failure};
 use serde::{Deserialize, Serialize};
 
+use crate::health::mend::Mend;
 use crate::health::self_test::SelfTest;
 use crate::host::Host;
 use crate::payload::worker::Task;
@@ -35,6 +36,8 @@ pub enum Step {
     Adopt(Resource, Undo),
     /// A step of a switch from one generation to another.
     Switch(Box<SwitchStep>),
+    /// A small repair, of which nothing is owned afterwards.
+    Mend(Mend),
 }
 
 /// A step as it was planned: what it does, and what it looked like to the planner.
@@ -74,6 +77,8 @@ impl Step {
             // What is released or forgotten can be fetched again, or was meant to go whatever
             // becomes of the rest; the way back is planned for.
             Step::Switch(_) => false,
+            // What leaves its place is kept, and what Nix exchanges is whole before and after.
+            Step::Mend(_) => false,
         }
     }
 }
@@ -125,6 +130,7 @@ impl Step {
                 )
             }
             Step::Switch(step) => step.describe(),
+            Step::Mend(mend) => mend.describe(),
             Step::Discard(path) => {
                 let what = if program::is_aside(path) {
                     "remove for good the program that was put aside at"
@@ -152,6 +158,7 @@ impl Step {
             Step::Remove(resource, _) => Ok(resource
                 .prepare_removal(context.host)
                 .unwrap_or(Undo::Created)),
+            Step::Mend(mend) => mend.prepare(context.host).map_err(StepFailure::from),
             Step::Fetch(_) | Step::SelfTest(_) | Step::Discard(_) => Ok(Undo::Nothing),
             Step::Switch(_) => Err(not_here()),
         }
@@ -166,6 +173,11 @@ impl Step {
             Step::Ensure(resource) | Step::Adopt(resource, _) => {
                 resource.apply(context, undo)?;
                 resource.verify(context.host)?;
+                Ok(Undone::Clean)
+            }
+            Step::Mend(mend) => {
+                mend.apply(context, undo)?;
+                mend.verify(context.host)?;
                 Ok(Undone::Clean)
             }
             Step::Remove(resource, made) => Ok(resource.take_away(context, made)?),
@@ -199,6 +211,7 @@ impl Step {
     pub fn undo(&self, context: &Context<'_>, undo: &Undo) -> Result<Undone, StepFailure> {
         match self {
             Step::Ensure(resource) | Step::Adopt(resource, _) => Ok(resource.undo(context, undo)?),
+            Step::Mend(mend) => Ok(mend.undo(context, undo)?),
             Step::Remove(resource, made) => {
                 match resource.restore(context, made, undo) {
                     Ok(()) => Ok(Undone::Clean),
@@ -234,6 +247,7 @@ impl Step {
     pub fn sync(&self, host: &Host) -> Result<(), StepFailure> {
         let resource = match self {
             Step::Ensure(it) | Step::Adopt(it, _) | Step::Remove(it, _) => it,
+            Step::Mend(mend) => return sync_mend(mend, host),
             Step::Fetch(_) | Step::SelfTest(_) | Step::Discard(_) => return Ok(()),
             Step::Switch(_) => return Err(not_here()),
         };
@@ -309,6 +323,17 @@ impl From<Failure> for StepFailure {
             waits: None,
         }
     }
+}
+
+fn sync_mend(mend: &Mend, host: &Host) -> Result<(), StepFailure> {
+    if let Some(path) = mend.unsynced()
+        && host.fs.meta(path).map_err(ResourceError::from)?.is_some()
+    {
+        host.fs
+            .sync_file_system(path)
+            .map_err(ResourceError::from)?;
+    }
+    Ok(())
 }
 
 /// The steps of a switch are carried out by [`crate::switch::carry::Carry`].

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 
 use super::step::{PlannedStep, Step};
+use crate::health::mend::Mend;
 use crate::resource::Resource;
 use crate::switch::step::SwitchStep;
 
@@ -66,6 +67,7 @@ fn weight(step: &Step, archives: &BTreeMap<&str, u64>) -> u64 {
         Step::Fetch(fetch) => return size(&fetch.release.sha256).max(STEP_BYTES),
         Step::SelfTest(_) => return SELF_TEST_BYTES,
         Step::Discard(_) => return STEP_BYTES,
+        Step::Mend(mend) => return mend_weight(mend),
         Step::Switch(step) => return switch_weight(step),
         Step::Ensure(it) | Step::Adopt(it, _) | Step::Remove(it, _) => it,
     };
@@ -86,6 +88,19 @@ fn weight(step: &Step, archives: &BTreeMap<&str, u64>) -> u64 {
         | Resource::NixConf(_)
         | Resource::Tmpfiles(_)
         | Resource::Program(_) => STEP_BYTES,
+    }
+}
+
+/// Units are waited for, and other programs walk the store.
+fn mend_weight(mend: &Mend) -> u64 {
+    match mend {
+        Mend::Start(_) | Mend::Restart(_) | Mend::Relabel(_) | Mend::RepairPath(_) => SLOW_BYTES,
+        Mend::Unmask(_)
+        | Mend::Clear(_)
+        | Mend::SetAside(_)
+        | Mend::ConfLine(_)
+        | Mend::Rights(_)
+        | Mend::Content(_) => STEP_BYTES,
     }
 }
 

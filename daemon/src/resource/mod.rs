@@ -21,7 +21,7 @@ pub mod profile;
 pub mod program;
 pub mod registration;
 mod removal;
-mod saved;
+pub(crate) mod saved;
 pub mod selinux;
 pub mod service;
 #[cfg(test)]

@@ -13,7 +13,7 @@ const LIMIT: u64 = 16 << 20;
 
 /// What is at a path, links not followed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Seen {
+pub(crate) enum Seen {
     /// Nothing.
     Nothing,
     /// Something that can be put back.
@@ -25,7 +25,7 @@ pub(super) enum Seen {
 }
 
 /// Looks at a path.
-pub(super) fn look(host: &Host, path: &Path) -> Result<Seen> {
+pub(crate) fn look(host: &Host, path: &Path) -> Result<Seen> {
     look_within(host, path, LIMIT)
 }
 
@@ -56,7 +56,7 @@ pub(super) fn look_within(host: &Host, path: &Path, limit: u64) -> Result<Seen> 
 }
 
 /// Puts back what was at a path in the place of a file, a link or nothing. Idempotent.
-pub(super) fn put_back(host: &Host, path: &Path, saved: &SavedFile) -> Result<()> {
+pub(crate) fn put_back(host: &Host, path: &Path, saved: &SavedFile) -> Result<()> {
     match saved {
         SavedFile::Regular {
             content,
@@ -80,7 +80,7 @@ pub(super) fn put_back(host: &Host, path: &Path, saved: &SavedFile) -> Result<()
 
 impl Seen {
     /// What is there, in words.
-    pub(super) fn words(&self) -> &'static str {
+    pub(crate) fn words(&self) -> &'static str {
         match self {
             Seen::Nothing => "nothing",
             Seen::Saved(SavedFile::Regular { .. }) => "a file with other content",
@@ -104,7 +104,7 @@ impl Seen {
 }
 
 /// Something that is not ours is in the place.
-pub(super) fn foreign(id: String, seen: impl Into<String>) -> ResourceError {
+pub(crate) fn foreign(id: String, seen: impl Into<String>) -> ResourceError {
     ResourceError::Foreign {
         id,
         seen: seen.into(),
@@ -112,7 +112,7 @@ pub(super) fn foreign(id: String, seen: impl Into<String>) -> ResourceError {
 }
 
 /// The journal has undo data of another kind of resource: a bug of ours.
-pub(super) fn mismatch(id: String) -> ResourceError {
+pub(crate) fn mismatch(id: String) -> ResourceError {
     let seen = "internal error: the undo data is of another kind of resource".to_owned();
     ResourceError::Drifted { id, seen }
 }
@@ -126,6 +126,6 @@ pub(super) fn kept_changed(path: &Path) -> Undone {
 }
 
 /// Mode and owner in words.
-pub(super) fn rights(mode: u32, uid: u32, gid: u32) -> String {
+pub(crate) fn rights(mode: u32, uid: u32, gid: u32) -> String {
     format!("mode {mode:04o}, owner {uid}:{gid}")
 }

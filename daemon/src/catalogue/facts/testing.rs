@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::host::fake::{self, Answer, FakeExec};
+use crate::host::fake::{self, Answer, FakeExec, FakeServices};
 use crate::host::{Host, Output};
 
 /// A machine. Keeps its folder until it is dropped.
@@ -12,13 +12,19 @@ pub(crate) struct Machine {
     root: tempfile::TempDir,
     host: Host,
     exec: Arc<FakeExec>,
+    services: Arc<FakeServices>,
 }
 
 impl Machine {
     pub(crate) fn new() -> Self {
         let root = tempfile::tempdir().unwrap();
-        let (host, exec, _) = fake::host(root.path());
-        Machine { root, host, exec }
+        let (host, exec, services) = fake::host(root.path());
+        Machine {
+            root,
+            host,
+            exec,
+            services,
+        }
     }
 
     pub(crate) fn real(&self, path: &str) -> PathBuf {
@@ -49,6 +55,25 @@ impl Machine {
     /// An installed program.
     pub(crate) fn tool(self, name: &str) -> Self {
         self.exec.install(name);
+        self
+    }
+
+    /// A unit: the state of its file, and whether it is active.
+    pub(crate) fn unit(self, name: &str, file: &str, active: &str) -> Self {
+        self.services.set(name, file, active);
+        self
+    }
+
+    /// Everything about units.
+    pub(crate) fn services(&self) -> &FakeServices {
+        &self.services
+    }
+
+    /// Mode of what is at a path.
+    pub(crate) fn mode(self, path: &str, mode: u32) -> Self {
+        use std::os::unix::fs::PermissionsExt;
+        let mode = PermissionsExt::from_mode(mode);
+        std::fs::set_permissions(self.real(path), mode).unwrap();
         self
     }
 
