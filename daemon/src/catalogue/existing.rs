@@ -280,7 +280,7 @@ fn script_marks(fs: &Fs, rc_files: &[RcFile]) -> Result<Vec<String>, FsError> {
 }
 
 /// A Nix in /usr/bin, which only packages put there.
-fn package(fs: &Fs) -> Result<Option<(ExistingKind, Vec<String>)>, FsError> {
+pub(crate) fn package(fs: &Fs) -> Result<Option<(ExistingKind, Vec<String>)>, FsError> {
     for program in ["/usr/bin/nix-store", "/usr/bin/nix"] {
         let Some(found) = follow(fs, Path::new(program))? else {
             continue;
@@ -344,7 +344,7 @@ fn nix_on_the_way(followed: &Followed) -> Option<(String, String)> {
 }
 
 /// Version in the name of a store path of Nix: `HASH-nix-2.26.3`.
-fn store_version(name: &str) -> Option<&str> {
+pub(crate) fn store_version(name: &str) -> Option<&str> {
     let (hash, name) = name.split_once('-')?;
     let version = name.strip_prefix("nix-")?;
     let plain = hash.len() == 32 && version.starts_with(|digit: char| digit.is_ascii_digit());

@@ -200,7 +200,10 @@ checks! {
         "A file, folder, program or group that nixctl made is not there any more. It is made again.";
     Changed = Own / "changed", Warning, Ask,
         "something that nixctl made was changed",
-        "It has other content or rights than nixctl gave it. Rights are put right by themselves. Content may be somebody's wish: it is set aside and written again only when asked.";
+        "It has other content than nixctl gave it. That may be somebody's wish: it is set aside and written again only when asked.";
+    OwnRights = Own / "rights", Warning, Auto,
+        "something that nixctl made has another owner or mode",
+        "Its content is as nixctl wrote it, and owner, mode or state are not: others may not read it, or may change what they must not. It is put right; the content stays.";
     CannotLook = Own / "cannot-look", Warning, Ask,
         "a check could not be made",
         "A file could not be read, or a program did not answer before its deadline. What this check would have found is not known.";
@@ -242,9 +245,9 @@ checks! {
     NotMembers = Accounts / "not-members", Error, Auto,
         "build users are not in their group",
         "Nix takes exactly those users that the group lists; when it lists nobody, every build ends with `the build users group 'nixbld' has no members`. They are added.";
-    Renumbered = Accounts / "renumbered", Error, Auto,
+    Renumbered = Accounts / "renumbered", Error, Ask,
         "the group of the build users has another id than the store",
-        "The store belongs to the group by its number. After a change of the group's id the build users may not add to it, and whoever gets the old id may. The store is given to the group as it is now.";
+        "The store belongs to the group by its number. After a change of the group's id the build users may not add to it, and whoever gets the old id may. Other things may belong to the new id by now, so the id is given back by an administrator.";
     SharedId = Accounts / "shared-id", Error, Ask,
         "a build user shares its id with another user",
         "Builds run with the rights of that other user then, and two builds that run at once can disturb each other. Which of the two accounts has to move only an administrator can know.";

@@ -4,8 +4,8 @@
 //! |---|---|
 //! | [`check`] | the table of checks: ids, how bad, what is done by default, explanations |
 //! | `rows` | the 134 real failures that were collected, and what is done about each |
-//! | `look` | reads the facts of one area of the machine; changes nothing |
-//! | `judge` | facts to findings: pure |
+//! | [`look`] | reads the facts of one area of the machine; changes nothing |
+//! | [`judge`] | facts to findings: pure |
 //! | [`mend`] | the small repairs that are no resource, as steps of a plan |
 //! | `remedy` | findings to one plan of steps |
 //! | [`self_test`] | the proof after an install |
@@ -13,5 +13,7 @@
 //! A healthy machine has no finding. No remedy deletes a store, a volume or a file of a user.
 
 pub mod check;
+pub mod judge;
+pub mod look;
 pub mod mend;
 pub mod self_test;

@@ -1,6 +1,8 @@
 //! nix-daemon as a child of ours, for machines without a service manager: started, watched,
 //! started again after a growing pause when it ends, and stopped within a deadline.
 
+use std::io::{Read, Write};
+use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -11,6 +13,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill, killpg};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr};
 use nix::unistd::Pid;
 
 use super::Cancel;
@@ -25,6 +28,14 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 const WELL_AFTER: Duration = Duration::from_secs(60);
 /// Time for it to end by itself when it is stopped.
 const STOP_DEADLINE: Duration = Duration::from_secs(5);
+/// macOS cannot ask for it in the same call.
+#[cfg(target_os = "linux")]
+const CLOSED_IN_CHILDREN: SockFlag = SockFlag::SOCK_CLOEXEC;
+#[cfg(not(target_os = "linux"))]
+const CLOSED_IN_CHILDREN: SockFlag = SockFlag::empty();
+/// First words of Nix's protocol, of the client and of the daemon.
+const CLIENT_MAGIC: [u8; 8] = 0x6e69_7863_u64.to_le_bytes();
+const SERVER_MAGIC: [u8; 8] = 0x6478_696f_u64.to_le_bytes();
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Why nix-daemon does not serve.
@@ -61,6 +72,29 @@ pub struct SupervisedDaemon {
 /// Whether something answers on the socket.
 pub fn answers(socket: &Path) -> bool {
     UnixStream::connect(socket).is_ok()
+}
+
+/// Whether nix-daemon sends its greeting on the socket before the deadline.
+pub fn greets(socket: &Path, deadline: Duration) -> bool {
+    greeting(socket, deadline).is_ok_and(|it| it == SERVER_MAGIC)
+}
+
+fn greeting(socket: &Path, deadline: Duration) -> std::io::Result<[u8; 8]> {
+    let fd = nix::sys::socket::socket(
+        AddressFamily::Unix,
+        SockType::Stream,
+        CLOSED_IN_CHILDREN,
+        None,
+    )?;
+    let mut stream = UnixStream::from(fd);
+    // Before connecting: where nobody takes connections any more, that is what waits.
+    stream.set_write_timeout(Some(deadline))?;
+    stream.set_read_timeout(Some(deadline))?;
+    nix::sys::socket::connect(stream.as_raw_fd(), &UnixAddr::new(socket)?)?;
+    stream.write_all(&CLIENT_MAGIC)?;
+    let mut answer = [0; 8];
+    stream.read_exact(&mut answer)?;
+    Ok(answer)
 }
 
 impl SupervisedDaemon {
@@ -228,6 +262,30 @@ mod tests {
             std::thread::sleep(Duration::from_millis(50));
             what()
         })
+    }
+
+    #[test]
+    fn only_a_greeting_is_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let socket = dir.path().join("socket");
+        let deadline = Duration::from_millis(300);
+        assert!(!greets(&socket, deadline), "nobody is there");
+        let listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        assert!(!greets(&socket, deadline), "nobody takes the connection");
+        let server = std::thread::spawn(move || {
+            // The first connection is the one that was given up.
+            let _ = listener.accept();
+            for answer in [*b"01234567", SERVER_MAGIC] {
+                let (mut stream, _) = listener.accept().unwrap();
+                let mut asked = [0; 8];
+                stream.read_exact(&mut asked).unwrap();
+                assert_eq!(asked, *b"cxin\0\0\0\0");
+                stream.write_all(&answer).unwrap();
+            }
+        });
+        assert!(!greets(&socket, Duration::from_secs(5)), "it is no daemon");
+        assert!(greets(&socket, Duration::from_secs(5)));
+        server.join().unwrap();
     }
 
     #[test]

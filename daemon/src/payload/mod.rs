@@ -4,7 +4,7 @@
 //! is a kill, and their memory comes back. Nothing of an archive is used before its SHA-256 was
 //! compared; nothing is written outside the unpacking folder.
 
-mod certificate;
+pub(crate) mod certificate;
 pub(crate) mod date;
 mod decode;
 pub(crate) mod entry;

@@ -199,7 +199,8 @@ impl NixTree {
         Ok(removal)
     }
 
-    fn store_mode(&self) -> u32 {
+    /// Mode of the store.
+    pub fn store_mode(&self) -> u32 {
         if self.store_gid == 0 {
             FOLDER_MODE
         } else {

@@ -75,7 +75,7 @@ pub(super) fn tools(host: &Host) -> BTreeSet<String> {
 }
 
 /// Ids of users (`uid_map`) or groups (`gid_map`) that exist here; everything when unknown.
-pub(super) fn id_map(host: &Host, name: &str) -> Result<Vec<IdRange>, FsError> {
+pub(crate) fn id_map(host: &Host, name: &str) -> Result<Vec<IdRange>, FsError> {
     let text = read_text(&host.fs, &Path::new("/proc/self").join(name), 1 << 16)?;
     let ranges: Vec<IdRange> = text
         .as_deref()

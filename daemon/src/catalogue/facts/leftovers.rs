@@ -52,7 +52,7 @@ pub enum LeftoverKind {
 }
 
 /// Everything that is in the way, but for paths that are ours.
-pub(super) fn read(
+pub(crate) fn read(
     fs: &Fs,
     rc_files: &[RcFile],
     owned: &BTreeSet<PathBuf>,

@@ -75,7 +75,7 @@ pub(super) fn shells(fs: &Fs) -> Result<Vec<String>, FsError> {
     Ok(found)
 }
 
-pub(in crate::catalogue) fn rc_files(fs: &Fs) -> Result<Vec<RcFile>, FsError> {
+pub(crate) fn rc_files(fs: &Fs) -> Result<Vec<RcFile>, FsError> {
     RC_FILES
         .iter()
         .map(|path| rc_file(fs, Path::new(path)))
@@ -107,7 +107,7 @@ fn rc_file(fs: &Fs, path: &Path) -> Result<RcFile, FsError> {
 
 /// The first CA bundle that is there and not empty. The path before following links is given:
 /// updates of the certificates move what is behind it.
-pub(super) fn ca_bundle(fs: &Fs) -> Result<Option<PathBuf>, FsError> {
+pub fn ca_bundle(fs: &Fs) -> Result<Option<PathBuf>, FsError> {
     for path in CA_BUNDLES.map(PathBuf::from) {
         if let Some(found) = follow(fs, &path)?
             && let Some(meta) = fs.meta(&found.path)?
@@ -121,7 +121,7 @@ pub(super) fn ca_bundle(fs: &Fs) -> Result<Option<PathBuf>, FsError> {
 }
 
 /// CA bundles that are links to nothing, left by a system that managed /etc once.
-pub(super) fn dangling_ca_bundles(fs: &Fs) -> Result<Vec<(PathBuf, PathBuf)>, FsError> {
+pub fn dangling_ca_bundles(fs: &Fs) -> Result<Vec<(PathBuf, PathBuf)>, FsError> {
     let mut found = Vec::new();
     for path in CA_BUNDLES.map(PathBuf::from) {
         if let Some(target) = fs.read_link(&path)?

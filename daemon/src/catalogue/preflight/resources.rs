@@ -6,12 +6,11 @@ use super::{Case, Verdict};
 use crate::catalogue::container::Shape;
 use crate::catalogue::facts::{Facts, Manager, NixDir, Place};
 use crate::catalogue::{conf, ids};
+use crate::health::judge::operations::EARLIEST_NOW;
 use crate::payload::{Release, Source};
 
 /// Clocks this far apart break certificates.
 const MAX_SKEW_SECONDS: i64 = 3600;
-/// Milliseconds since 1970 of a day before this program was written: an earlier clock is wrong.
-const EARLIEST_NOW: u64 = 1_735_689_600_000;
 
 /// Bytes of an unpacked release for each byte of its archive; xz of programs reaches five.
 const UNPACKED_PER_BYTE: u64 = 6;

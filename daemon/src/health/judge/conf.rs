@@ -1,0 +1,401 @@
+//! Whether Nix takes its settings, and whether what they name is there.
+
+use std::path::Path;
+
+use super::Found;
+use crate::health::check::Check;
+use crate::health::look::conf::{ConfFacts, NIX_CONF, Setting, WrongLine};
+use crate::health::mend::Mend;
+use crate::health::mend::conf_line::ConfLine;
+use crate::resource::{Presence, Resource};
+
+/// The first id that Nix takes for builds when it allocates them itself, and how many.
+const AUTO_IDS: (u32, u32) = (872_415_232, 56_098_816);
+
+pub(super) fn judge(facts: &ConfFacts) -> Vec<Found> {
+    let mut found = Vec::new();
+    found.extend(unreadable(facts));
+    found.extend(facts.wrong.iter().map(syntax));
+    found.extend(facts.lost_includes.iter().map(include));
+    let lost = facts.lost_files.iter();
+    found.extend(lost.map(|(setting, path)| lost_file(facts, setting, path)));
+    found.extend(group(facts));
+    found.extend(breaking(facts));
+    found.extend(ours(facts));
+    found.extend(nix_says(facts, found.is_empty()));
+    if facts.at.target.is_some() {
+        found = found.into_iter().map(managed_by_others).collect();
+    }
+    found
+}
+
+/// A link is managed by somebody else (NixOS, nix-darwin): it is corrected there.
+fn managed_by_others(found: Found) -> Found {
+    if found.cures.is_empty() {
+        return found;
+    }
+    Found {
+        cures: Vec::new(),
+        ..found.help(format!(
+            "{NIX_CONF} is a link: correct it in the configuration that it is made from"
+        ))
+    }
+}
+
+fn unreadable(facts: &ConfFacts) -> Option<Found> {
+    let meta = facts.at.meta.filter(|_| facts.at.target.is_none())?;
+    let found = Found::new(Check::ConfUnreadable, NIX_CONF).expected("a file that all can read");
+    if !facts.at.is_file() {
+        return Some(
+            found
+                .seen("it is no regular file")
+                .help("move it away; `nixctl repair` writes its own settings again"),
+        );
+    }
+    (meta.mode & 0o004 == 0).then(|| {
+        found.seen(format!("mode {:04o}", meta.mode)).help(format!(
+            "move secrets to a file of their own (`!include`), then: chmod a+r {NIX_CONF}"
+        ))
+    })
+}
+
+fn taken_out(file: &Path, line: &str, why: &str, instead: Vec<String>) -> Mend {
+    Mend::ConfLine(ConfLine {
+        file: file.to_owned(),
+        line: line.to_owned(),
+        why: why.to_owned(),
+        instead,
+    })
+}
+
+fn place(line: &WrongLine) -> String {
+    format!("{}:{}", line.file.display(), line.number)
+}
+
+fn syntax(line: &WrongLine) -> Found {
+    let why = "Nix does not understand it";
+    Found::new(Check::Syntax, place(line))
+        .seen(format!("`{}`", line.line.trim()))
+        .expected("`key = value`, with blanks around the sign")
+        .mend(taken_out(&line.file, &line.line, why, Vec::new()))
+}
+
+fn include(line: &WrongLine) -> Found {
+    let why = "the file is not there";
+    Found::new(Check::IncludeMissing, place(line))
+        .seen(format!("`{}`, and {why}", line.line.trim()))
+        .expected("a file that is there, or `!include`")
+        .mend(taken_out(&line.file, &line.line, why, Vec::new()))
+}
+
+fn lost_file(facts: &ConfFacts, setting: &Setting, path: &Path) -> Found {
+    let check = match setting.key.as_str() {
+        "ssl-cert-file" => Check::MissingCa,
+        "netrc-file" => Check::NetrcMissing,
+        "secret-key-files" => Check::KeyMissing,
+        _ => Check::HookMissing,
+    };
+    let (key, path) = (&setting.key, path.display());
+    let why = format!("{path} is not there");
+    let found = Found::new(check, format!("{key} {path}"))
+        .seen(format!(
+            "{} sets `{key} = {}`, and {why}",
+            setting.file.display(),
+            setting.value
+        ))
+        .expected("a file that is there");
+    match (check, &facts.bundle) {
+        (Check::NetrcMissing, _) => found.help(format!("bring {path} back")),
+        (Check::MissingCa, None) => {
+            found.help("install the system's CA certificates, then run `nixctl repair`")
+        }
+        (Check::MissingCa, Some(bundle)) => {
+            let instead = vec![format!("ssl-cert-file = {}", bundle.display())];
+            found.mend(taken_out(&setting.file, &setting.line, &why, instead))
+        }
+        _ => found.mend(taken_out(&setting.file, &setting.line, &why, Vec::new())),
+    }
+}
+
+fn group(facts: &ConfFacts) -> Option<Found> {
+    let expected = facts.group.as_ref()?;
+    let set = facts.last("build-users-group")?;
+    (set.value != *expected).then(|| {
+        Found::new(Check::WrongGroup, "build-users-group")
+            .seen(format!("{} sets it to `{}`", set.file.display(), set.value))
+            .expected(format!("`{expected}`"))
+            .help(format!("correct the line `{}`", set.line.trim()))
+    })
+}
+
+/// Values that Nix takes and that cannot work here.
+fn breaking(facts: &ConfFacts) -> Vec<Found> {
+    let mut found = Vec::new();
+    let value = |key: &str| facts.last(key).map_or("", |it| it.value.as_str());
+    let finding = |key: &str, seen: String, help: &str| {
+        Found::new(Check::Breaking, key)
+            .seen(seen)
+            .expected("a value that works here")
+            .help(help)
+    };
+    let (first, count) = AUTO_IDS;
+    let covered = facts.uid_map.iter().any(|range| {
+        range.first <= first && first - range.first < range.count.saturating_sub(count)
+    });
+    if value("auto-allocate-uids") == "true" && !covered {
+        found.push(finding(
+            "auto-allocate-uids",
+            format!("it is on, and the user id {first} does not exist in this container"),
+            "set `auto-allocate-uids = false`, or give the container more ids",
+        ));
+    }
+    if value("max-jobs") == "0" && value("builders").is_empty() {
+        found.push(finding(
+            "max-jobs",
+            "it is 0, and there are no other machines to build on".to_owned(),
+            "set `max-jobs = auto`",
+        ));
+    }
+    found
+}
+
+fn ours(facts: &ConfFacts) -> Option<Found> {
+    let (conf, presence) = facts.ours.as_ref()?;
+    let found = Found::new(Check::SettingsMissing, NIX_CONF).expected("the settings of nixctl");
+    match presence {
+        Presence::Present => None,
+        Presence::Absent => Some(found.seen("none of them is there")),
+        Presence::Drifted(seen) => Some(found.seen(seen)),
+        // Told as a file that cannot be read.
+        Presence::Foreign(_) => None,
+    }
+    .map(|found| found.ensure(Resource::NixConf(conf.clone())))
+}
+
+/// What Nix itself says counts where nothing was found that explains it.
+fn nix_says(facts: &ConfFacts, is_sound: bool) -> Vec<Found> {
+    let mut found: Vec<Found> = facts
+        .unknown
+        .iter()
+        .map(|name| {
+            Found::new(Check::UnknownSetting, name)
+                .seen(format!("Nix does not know `{name}`"))
+                .expected("a setting of this version")
+                .help("correct its spelling, or take it out")
+        })
+        .collect();
+    if let (Some(refusal), true) = (&facts.refusal, is_sound) {
+        found.push(
+            Found::new(Check::Refused, NIX_CONF)
+                .seen(refusal)
+                .expected("settings that Nix takes")
+                .help("correct what Nix names"),
+        );
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::ids;
+    use super::*;
+    use crate::catalogue::facts::IdRange;
+    use crate::health::judge::Cure;
+    use crate::health::look::At;
+    use crate::host::fs::{Kind, Meta};
+    use crate::resource::nix_conf::NixConf;
+
+    fn setting(key: &str, value: &str) -> Setting {
+        Setting {
+            file: NIX_CONF.into(),
+            line: format!("{key} = {value}"),
+            key: key.to_owned(),
+            value: value.to_owned(),
+        }
+    }
+
+    fn healthy() -> ConfFacts {
+        let conf = NixConf {
+            settings: Vec::new(),
+            includes: Vec::new(),
+        };
+        ConfFacts {
+            at: At {
+                path: NIX_CONF.into(),
+                meta: Some(Meta {
+                    kind: Kind::File,
+                    mode: 0o644,
+                    uid: 0,
+                    gid: 0,
+                    size: 1,
+                    device: 1,
+                    modified: 0,
+                }),
+                target: None,
+            },
+            settings: vec![
+                setting("build-users-group", "nixbld"),
+                setting("max-jobs", "auto"),
+            ],
+            wrong: Vec::new(),
+            lost_includes: Vec::new(),
+            lost_files: Vec::new(),
+            bundle: Some("/etc/ssl/certs/ca-certificates.crt".into()),
+            ours: Some((conf, Presence::Present)),
+            group: Some("nixbld".to_owned()),
+            uid_map: vec![IdRange {
+                first: 0,
+                count: u32::MAX,
+            }],
+            refusal: None,
+            unknown: Vec::new(),
+        }
+    }
+
+    fn with(change: impl FnOnce(&mut ConfFacts)) -> Vec<Found> {
+        let mut facts = healthy();
+        change(&mut facts);
+        judge(&facts)
+    }
+
+    fn wrong(line: &str) -> WrongLine {
+        WrongLine {
+            file: NIX_CONF.into(),
+            number: 3,
+            line: line.to_owned(),
+        }
+    }
+
+    fn lost(key: &str) -> (Setting, std::path::PathBuf) {
+        (setting(key, "/gone"), "/gone".into())
+    }
+
+    #[test]
+    fn a_healthy_machine_has_no_finding() {
+        assert_eq!(judge(&healthy()), []);
+        // A link is managed by somebody else; a machine with room for the ids may allocate them.
+        assert_eq!(
+            with(|facts| facts.at.target = Some("/etc/static/x".into())),
+            []
+        );
+        let found = with(|facts| facts.settings.push(setting("auto-allocate-uids", "true")));
+        assert_eq!(found, []);
+        assert_eq!(with(|facts| facts.settings.clear()), []);
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        type Change = fn(&mut ConfFacts);
+        let table: [(Change, &str, usize); 13] = [
+            (
+                |facts| facts.at.meta.as_mut().unwrap().mode = 0o600,
+                "conf.unreadable /etc/nix/nix.conf",
+                0,
+            ),
+            (
+                |facts| facts.wrong = vec![wrong("a=b")],
+                "conf.syntax /etc/nix/nix.conf:3",
+                1,
+            ),
+            (
+                |facts| facts.lost_includes = vec![wrong("include x")],
+                "conf.include-missing /etc/nix/nix.conf:3",
+                1,
+            ),
+            (
+                |facts| facts.lost_files = vec![lost("ssl-cert-file")],
+                "conf.missing-ca ssl-cert-file /gone",
+                1,
+            ),
+            (
+                |facts| facts.lost_files = vec![lost("post-build-hook")],
+                "conf.hook-missing post-build-hook /gone",
+                1,
+            ),
+            (
+                |facts| facts.lost_files = vec![lost("netrc-file")],
+                "conf.netrc-missing netrc-file /gone",
+                0,
+            ),
+            (
+                |facts| facts.lost_files = vec![lost("secret-key-files")],
+                "conf.key-missing secret-key-files /gone",
+                1,
+            ),
+            (
+                |facts| facts.settings.push(setting("build-users-group", "others")),
+                "conf.wrong-group build-users-group",
+                0,
+            ),
+            (
+                |facts| {
+                    facts.settings.push(setting("auto-allocate-uids", "true"));
+                    facts.uid_map[0].count = 65536;
+                },
+                "conf.breaking auto-allocate-uids",
+                0,
+            ),
+            (
+                |facts| facts.settings.push(setting("max-jobs", "0")),
+                "conf.breaking max-jobs",
+                0,
+            ),
+            (
+                |facts| facts.ours.as_mut().unwrap().1 = Presence::Absent,
+                "conf.settings-missing /etc/nix/nix.conf",
+                1,
+            ),
+            (
+                |facts| facts.unknown = vec!["coresx".to_owned()],
+                "conf.unknown-setting coresx",
+                0,
+            ),
+            (
+                |facts| facts.refusal = Some("no".to_owned()),
+                "conf.refused /etc/nix/nix.conf",
+                0,
+            ),
+        ];
+        for (change, expected, cures) in table {
+            let found = with(change);
+            assert_eq!(ids(&found), [expected]);
+            assert_eq!(found[0].cures.len(), cures, "{expected}");
+            assert_eq!(found[0].help.is_empty(), cures > 0, "{expected}");
+        }
+    }
+
+    #[test]
+    fn a_bundle_that_is_there_takes_the_place_of_one_that_is_not() {
+        let found = with(|facts| facts.lost_files = vec![lost("ssl-cert-file")]);
+        let [Cure::Mend(Mend::ConfLine(it))] = &found[0].cures[..] else {
+            panic!()
+        };
+        assert_eq!(
+            it.instead,
+            ["ssl-cert-file = /etc/ssl/certs/ca-certificates.crt"]
+        );
+        let found = with(|facts| {
+            facts.lost_files = vec![lost("ssl-cert-file")];
+            facts.bundle = None;
+        });
+        assert!(found[0].cures.is_empty() && !found[0].help.is_empty());
+    }
+
+    #[test]
+    fn what_others_manage_is_not_written_to() {
+        let found = with(|facts| {
+            facts.at.target = Some("/etc/static/nix/nix.conf".into());
+            facts.lost_files = vec![lost("post-build-hook")];
+        });
+        assert!(found[0].cures.is_empty() && found[0].help.contains("a link"));
+    }
+
+    #[test]
+    fn what_nix_says_counts_only_where_nothing_else_explains_it() {
+        let found = with(|facts| {
+            facts.wrong = vec![wrong("a=b")];
+            facts.refusal = Some("syntax error".to_owned());
+        });
+        assert_eq!(ids(&found), ["conf.syntax /etc/nix/nix.conf:3"]);
+    }
+}

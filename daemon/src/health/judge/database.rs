@@ -1,0 +1,248 @@
+//! Whether Nix can read what it knows of the store.
+
+use super::Found;
+use crate::health::check::Check;
+use crate::health::look::database::{DATABASE, DatabaseCheck, DatabaseFacts, Head, SCHEMA};
+use crate::health::mend::Mend;
+use crate::health::mend::aside::SetAside;
+use crate::health::mend::content::Content;
+use crate::resource::{Presence, Resource};
+
+/// The version of the database that every Nix since 2.0 has.
+const VERSION: u64 = 10;
+const OLDEST: u64 = 6;
+
+const RESTORE: &str = "restore the last good copy with `nixctl repair database.malformed`, or \
+     rebuild it: `sqlite3 db.sqlite .recover` into a new file, with nix-daemon stopped";
+
+pub(super) fn judge(facts: &DatabaseFacts) -> Vec<Found> {
+    let mut found: Vec<Found> = facts.damaged_caches.iter().map(|it| cache(it)).collect();
+    if facts.is_mount_missing || !facts.is_owned || !facts.folder.is_directory() {
+        return found;
+    }
+    match broken(facts) {
+        Some(broken) => found.push(broken),
+        None => {
+            found.extend(schema(facts));
+            found.extend(unregistered(facts));
+        }
+    }
+    found
+}
+
+fn cache(files: &[std::path::PathBuf]) -> Found {
+    let path = files.last().map(|it| it.display().to_string());
+    let found = Found::new(Check::CacheMalformed, path.unwrap_or_default())
+        .seen("it is no database any more")
+        .expected("a database");
+    files.iter().fold(found, |found, file| {
+        found.mend(Mend::SetAside(SetAside::beside(file)))
+    })
+}
+
+/// The database itself.
+fn broken(facts: &DatabaseFacts) -> Option<Found> {
+    let damaged = |why: &str| {
+        Found::new(Check::Malformed, DATABASE)
+            .seen(why)
+            .expected("a database that can be read")
+            .help(RESTORE)
+    };
+    let missing = |why: &str| {
+        Found::new(Check::DatabaseMissing, DATABASE)
+            .seen(why)
+            .expected("the database")
+            .help(RESTORE)
+    };
+    match (&facts.head, &facts.check) {
+        (Head::Absent, _) => Some(missing("it is not there")),
+        (Head::Empty, _) => Some(missing("it has no content")),
+        (Head::Damaged(why), _) => Some(damaged(why)),
+        (Head::Sound, DatabaseCheck::Damaged(why)) => Some(damaged(why)),
+        (Head::Sound, DatabaseCheck::Sound | DatabaseCheck::NotMade) => None,
+    }
+}
+
+/// The file with its version. The database is known to be sound.
+fn schema(facts: &DatabaseFacts) -> Option<Found> {
+    let text = facts.schema.as_deref();
+    let number = text.and_then(|text| text.trim().parse::<u64>().ok());
+    match number {
+        Some(VERSION) => None,
+        // Nix brings these up to date by itself; before the first of them it used no SQLite.
+        Some(OLDEST..VERSION) => None,
+        Some(newer) if newer > VERSION => Some(
+            Found::new(Check::SchemaTooNew, SCHEMA)
+                .seen(format!("version {newer}"))
+                .expected(format!("version {VERSION}"))
+                .help("install the Nix that made it, or restore a copy from before"),
+        ),
+        _ => {
+            let seen = match text {
+                None => "it is not there".to_owned(),
+                Some(text) if text.trim().is_empty() => "it has no content".to_owned(),
+                Some(_) => "it does not hold a version".to_owned(),
+            };
+            Some(
+                Found::new(Check::SchemaDamaged, SCHEMA)
+                    .seen(seen)
+                    .expected(format!("version {VERSION}"))
+                    .mend(Mend::Content(Content {
+                        path: SCHEMA.into(),
+                        content: VERSION.to_string(),
+                        mode: 0o644,
+                    })),
+            )
+        }
+    }
+}
+
+fn unregistered(facts: &DatabaseFacts) -> Option<Found> {
+    let (registration, presence) = facts.registration.as_ref()?;
+    let seen = match presence {
+        Presence::Present => return None,
+        Presence::Absent => "no path of Nix itself is registered",
+        Presence::Drifted(seen) | Presence::Foreign(seen) => seen,
+    };
+    Some(
+        Found::new(Check::Unregistered, DATABASE)
+            .seen(seen)
+            .expected("all paths of Nix itself")
+            .ensure(Resource::Registration(registration.clone())),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::ids;
+    use super::*;
+    use crate::health::look::At;
+    use crate::host::fs::{Kind, Meta};
+    use crate::resource::registration::Registration;
+
+    fn at(path: &str, kind: Kind) -> At {
+        At {
+            path: path.into(),
+            meta: Some(Meta {
+                kind,
+                mode: 0o755,
+                uid: 0,
+                gid: 0,
+                size: 1,
+                device: 1,
+                modified: 0,
+            }),
+            target: None,
+        }
+    }
+
+    fn healthy() -> DatabaseFacts {
+        let sha256 = "aa".to_owned();
+        DatabaseFacts {
+            is_owned: true,
+            is_mount_missing: false,
+            folder: at("/nix/var/nix/db", Kind::Directory),
+            database: at(DATABASE, Kind::File),
+            head: Head::Sound,
+            check: DatabaseCheck::Sound,
+            schema: Some("10".to_owned()),
+            registration: Some((Registration { sha256 }, Presence::Present)),
+            damaged_caches: Vec::new(),
+        }
+    }
+
+    fn with(change: impl FnOnce(&mut DatabaseFacts)) -> Vec<Found> {
+        let mut facts = healthy();
+        change(&mut facts);
+        judge(&facts)
+    }
+
+    #[test]
+    fn a_healthy_machine_has_no_finding() {
+        assert_eq!(judge(&healthy()), []);
+        for schema in ["10\n", "9"] {
+            assert_eq!(with(|facts| facts.schema = Some(schema.to_owned())), []);
+        }
+        assert_eq!(with(|facts| facts.check = DatabaseCheck::NotMade), []);
+        for change in [
+            |facts: &mut DatabaseFacts| facts.is_mount_missing = true,
+            |facts: &mut DatabaseFacts| facts.is_owned = false,
+            |facts: &mut DatabaseFacts| facts.folder.meta = None,
+        ] {
+            let found = with(|facts| {
+                facts.head = Head::Absent;
+                change(facts);
+            });
+            assert_eq!(found, []);
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        type Change = fn(&mut DatabaseFacts);
+        let table: [(Change, &str, usize); 9] = [
+            (|facts| facts.head = Head::Absent, "database.missing", 0),
+            (|facts| facts.head = Head::Empty, "database.missing", 0),
+            (
+                |facts| facts.head = Head::Damaged("x"),
+                "database.malformed",
+                0,
+            ),
+            (
+                |facts| facts.check = DatabaseCheck::Damaged("x".to_owned()),
+                "database.malformed",
+                0,
+            ),
+            (|facts| facts.schema = None, "database.schema-damaged", 1),
+            (
+                |facts| facts.schema = Some(String::new()),
+                "database.schema-damaged",
+                1,
+            ),
+            (
+                |facts| facts.schema = Some("1".to_owned()),
+                "database.schema-damaged",
+                1,
+            ),
+            (
+                |facts| facts.schema = Some("11".to_owned()),
+                "database.schema-too-new",
+                0,
+            ),
+            (
+                |facts| facts.registration.as_mut().unwrap().1 = Presence::Absent,
+                "database.unregistered",
+                1,
+            ),
+        ];
+        for (change, expected, cures) in table {
+            let found = with(change);
+            assert_eq!(found.len(), 1, "{expected}");
+            assert_eq!(found[0].check.id(), expected);
+            assert_eq!(found[0].cures.len(), cures, "{expected}");
+        }
+    }
+
+    #[test]
+    fn the_version_is_not_written_over_a_database_that_is_damaged() {
+        let found = with(|facts| {
+            facts.head = Head::Empty;
+            facts.schema = None;
+        });
+        assert!(found.iter().all(|it| it.cures.is_empty()), "{found:?}");
+    }
+
+    #[test]
+    fn a_damaged_cache_is_set_aside_with_what_belongs_to_it() {
+        let files = ["/root/.cache/nix/a.sqlite-wal", "/root/.cache/nix/a.sqlite"];
+        let found = with(|facts| {
+            facts.damaged_caches = vec![files.map(Into::into).to_vec()];
+            facts.is_owned = false;
+        });
+        assert_eq!(
+            ids(&found),
+            ["database.cache-malformed /root/.cache/nix/a.sqlite"]
+        );
+        assert_eq!(found[0].cures.len(), 2);
+    }
+}

@@ -1,0 +1,186 @@
+//! Whether what nixctl made is still as it was made.
+
+use super::Found;
+use crate::health::check::Check;
+use crate::health::look::owned::OwnedFact;
+use crate::resource::{Presence, Resource};
+
+pub(super) fn judge(facts: &[OwnedFact]) -> Vec<Found> {
+    facts.iter().filter_map(one).collect()
+}
+
+fn one(fact: &OwnedFact) -> Option<Found> {
+    let resource = &fact.resource;
+    let subject = subject(resource);
+    let is_hook = is_hook(resource);
+    // The shell that read this file is gone, and its folder with it.
+    if is_hook && !fact.has_folder {
+        return None;
+    }
+    let found = |check| Found::new(check, subject.clone()).expected("as nixctl made it");
+    Some(match &fact.seen {
+        Ok(Presence::Present) => return None,
+        Ok(Presence::Absent) => {
+            let check = if is_hook {
+                Check::HookLost
+            } else {
+                Check::Lost
+            };
+            let seen = match resource {
+                Resource::Block(_) => format!("{subject} has no lines for Nix any more"),
+                _ => format!("{subject} is gone"),
+            };
+            found(check).seen(seen).ensure(resource.clone())
+        }
+        Ok(Presence::Drifted(seen)) => found(Check::OwnRights)
+            .seen(format!("{subject}: {seen}"))
+            .ensure(resource.clone()),
+        Ok(Presence::Foreign(seen)) => changed(resource, found, seen),
+        Err(why) => found(Check::CannotLook)
+            .seen(why.clone())
+            .help("see the reason, and the log of nixctld"),
+    })
+}
+
+/// Something else is in the place: set aside where that is possible, and only when asked.
+fn changed(resource: &Resource, found: impl Fn(Check) -> Found, seen: &str) -> Found {
+    match resource {
+        Resource::Block(_) => found(Check::HookChanged)
+            .seen(seen)
+            .help("compare it with a fresh `nixctl plan install`, or leave it"),
+        Resource::File(it) => found(Check::Changed)
+            .seen(seen)
+            .set_aside(&it.path)
+            .ensure(resource.clone()),
+        Resource::Tmpfiles(it) => found(Check::Changed)
+            .seen(seen)
+            .set_aside(&it.path)
+            .ensure(resource.clone()),
+        Resource::Program(_) => found(Check::Changed)
+            .seen(seen)
+            .help("put the program back: run `nixctl daemon install` of the version you want"),
+        _ => found(Check::Changed)
+            .seen(seen)
+            .help("move what is there out of the way, then run `nixctl repair`"),
+    }
+}
+
+fn is_hook(resource: &Resource) -> bool {
+    match resource {
+        Resource::Block(_) => true,
+        Resource::File(it) => {
+            it.path.starts_with("/etc/nix") && it.path.to_string_lossy().contains("/nixctl.")
+        }
+        _ => false,
+    }
+}
+
+/// Its path or name.
+fn subject(resource: &Resource) -> String {
+    if let Resource::Block(it) = resource {
+        return it.path.display().to_string();
+    }
+    let id = resource.describe().id;
+    id.split_once(':')
+        .map_or(id.clone(), |(_, name)| name.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::ids;
+    use super::*;
+    use crate::health::judge::Cure;
+    use crate::resource::block::Block;
+    use crate::resource::file::File;
+    use crate::resource::group::Group;
+
+    fn fact(resource: Resource, seen: Presence) -> OwnedFact {
+        OwnedFact {
+            resource,
+            seen: Ok(seen),
+            has_folder: true,
+        }
+    }
+
+    fn file(path: &str) -> Resource {
+        Resource::File(File {
+            path: path.into(),
+            content: String::new(),
+            mode: 0o644,
+            uid: 0,
+            gid: 0,
+            replace: false,
+        })
+    }
+
+    fn block() -> Resource {
+        Resource::Block(Block {
+            path: "/etc/zshrc".into(),
+            text: String::new(),
+            create: true,
+        })
+    }
+
+    fn group() -> Resource {
+        let name = "nixctl".to_owned();
+        Resource::Group(Group { name })
+    }
+
+    #[test]
+    fn a_healthy_machine_has_no_finding() {
+        let all: Vec<OwnedFact> = [file("/etc/x"), block(), group()]
+            .into_iter()
+            .map(|it| fact(it, Presence::Present))
+            .collect();
+        assert_eq!(judge(&all), []);
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        let other = || Presence::Foreign("other".to_owned());
+        let drifted = || Presence::Drifted("mode 0600".to_owned());
+        for (resource, seen, expected, cures) in [
+            (file("/etc/x"), Presence::Absent, "own.lost /etc/x", 1),
+            (file("/etc/x"), drifted(), "own.rights /etc/x", 1),
+            (file("/etc/x"), other(), "own.changed /etc/x", 2),
+            (group(), Presence::Absent, "own.lost nixctl", 1),
+            (group(), other(), "own.changed nixctl", 0),
+            (block(), Presence::Absent, "shells.hook-lost /etc/zshrc", 1),
+            (block(), other(), "shells.hook-changed /etc/zshrc", 0),
+            (
+                file("/etc/nix/nixctl.sh"),
+                Presence::Absent,
+                "shells.hook-lost /etc/nix/nixctl.sh",
+                1,
+            ),
+        ] {
+            let found = judge(&[fact(resource, seen)]);
+            assert_eq!(ids(&found), [expected]);
+            assert_eq!(found[0].cures.len(), cures, "{expected}");
+            assert_eq!(found[0].help.is_empty(), cures > 0, "{expected}");
+        }
+    }
+
+    #[test]
+    fn what_was_changed_leaves_its_place_before_ours_is_written() {
+        let found = judge(&[fact(file("/etc/x"), Presence::Foreign("x".to_owned()))]);
+        assert!(matches!(found[0].cures[0], Cure::SetAside(_)));
+        assert!(matches!(found[0].cures[1], Cure::Ensure(_)));
+    }
+
+    #[test]
+    fn a_shell_that_was_taken_off_is_not_missed() {
+        let mut fact = fact(block(), Presence::Absent);
+        fact.has_folder = false;
+        assert_eq!(judge(&[fact]), []);
+    }
+
+    #[test]
+    fn what_cannot_be_probed_is_said() {
+        let fact = OwnedFact {
+            seen: Err("cannot read".to_owned()),
+            ..fact(group(), Presence::Present)
+        };
+        assert_eq!(ids(&judge(&[fact])), ["own.cannot-look nixctl"]);
+    }
+}

@@ -1,0 +1,353 @@
+//! Whether the folders, links and store paths below /nix are as Nix needs them.
+
+use super::Found;
+use crate::health::check::Check;
+use crate::health::look::At;
+use crate::health::look::tree::{DanglingLink, TreeFacts, Whose};
+use crate::health::mend::Mend;
+use crate::health::mend::nix_repair::RepairPath;
+use crate::health::mend::rights::Rights;
+use crate::host::fs::Kind;
+use crate::resource::{Presence, Resource};
+
+/// Mode of the folders that belong to root.
+const MODE: u32 = 0o755;
+
+pub(super) fn judge(facts: &TreeFacts) -> Vec<Found> {
+    // What is seen below a mount point without its mount says nothing.
+    if facts.is_mount_missing {
+        return Vec::new();
+    }
+    if !facts.store.is_directory() {
+        return store_gone(facts).into_iter().collect();
+    }
+    let mut found: Vec<Found> = facts.folders.iter().filter_map(rights).collect();
+    found.extend(presence(facts));
+    found.extend(facts.missing.iter().map(|path| missing(facts, path)));
+    found.extend(damaged(facts));
+    found.extend(profile(facts));
+    found.extend(facts.dangling.iter().map(dangling));
+    found
+}
+
+fn store_gone(facts: &TreeFacts) -> Option<Found> {
+    facts.tree.as_ref()?;
+    Some(
+        Found::new(Check::StoreGone, "/nix/store")
+            .seen("/nix/store is not there, and nothing is to be mounted")
+            .expected("the store")
+            .help("bring the disk or folder back, or make a new store with `nixctl install`"),
+    )
+}
+
+/// Others must be able to read and enter it, and only root to change it.
+fn rights(at: &At) -> Option<Found> {
+    let meta = at.meta.filter(|meta| meta.kind == Kind::Directory)?;
+    let is_right = meta.uid == 0 && meta.mode & MODE == MODE && meta.mode & 0o022 == 0;
+    if is_right {
+        return None;
+    }
+    let path = at.path.display().to_string();
+    Some(
+        Found::new(Check::Rights, path)
+            .seen(format!("mode {:04o}, owner {}", meta.mode, meta.uid))
+            .expected(format!("mode {MODE:04o}, owner 0"))
+            .mend(Mend::Rights(Rights {
+                path: at.path.clone(),
+                mode: MODE,
+                uid: 0,
+                gid: 0,
+            })),
+    )
+}
+
+fn presence(facts: &TreeFacts) -> Option<Found> {
+    let tree = || facts.tree.clone().map(Resource::NixTree);
+    let is_store_right = facts.tree.as_ref().is_none_or(|tree| {
+        let mode = tree.store_mode();
+        facts
+            .store
+            .meta
+            .is_none_or(|it| (it.mode, it.uid, it.gid) == (mode, 0, tree.store_gid))
+    });
+    match facts.presence.as_ref()? {
+        Presence::Present => None,
+        Presence::Drifted(seen) if !is_store_right => Some(
+            Found::new(Check::Rights, "/nix/store")
+                .seen(seen)
+                .expected("owner and mode that Nix needs")
+                .ensure(tree()),
+        ),
+        Presence::Drifted(seen) => Some(
+            Found::new(Check::FolderMissing, "/nix")
+                .seen(seen)
+                .expected("all folders of Nix")
+                .ensure(tree()),
+        ),
+        Presence::Absent => Some(
+            Found::new(Check::FolderMissing, "/nix")
+                .seen("no folder of Nix is there")
+                .expected("all folders of Nix")
+                .ensure(tree()),
+        ),
+        Presence::Foreign(seen) => Some(
+            Found::new(Check::FolderMissing, "/nix")
+                .seen(seen)
+                .expected("folders")
+                .help("move what is there out of the way, then run `nixctl repair`"),
+        ),
+    }
+}
+
+fn missing(facts: &TreeFacts, path: &str) -> Found {
+    let found = Found::new(Check::PathMissing, path)
+        .seen(format!("{path} is not in the store"))
+        .expected("the store path");
+    fetched(found, facts, path)
+}
+
+fn damaged(facts: &TreeFacts) -> Vec<Found> {
+    let one = |it: &crate::health::look::tree::Damaged| {
+        let found = Found::new(Check::PathDamaged, &it.path)
+            .seen(format!("its archive would have {} bytes", it.seen))
+            .expected(format!("{} bytes", it.expected));
+        fetched(found, facts, &it.path)
+    };
+    facts.damaged.iter().map(one).collect()
+}
+
+/// Nix fetches it again, unless it is Nix itself that does not start.
+fn fetched(found: Found, facts: &TreeFacts, path: &str) -> Found {
+    match &facts.nix {
+        Some(nix) if nix != path && !facts.missing.contains(nix) => {
+            found.mend(Mend::RepairPath(RepairPath {
+                nix: nix.clone(),
+                path: path.to_owned(),
+            }))
+        }
+        _ => found.help(
+            "Nix itself is what is broken: bring the path back from a backup or another machine, \
+             or uninstall with `nixctl uninstall --keep-store` and install again",
+        ),
+    }
+}
+
+fn profile(facts: &TreeFacts) -> Option<Found> {
+    let (profile, presence) = facts.profile.as_ref()?;
+    let seen = match presence {
+        Presence::Present => return None,
+        Presence::Absent => "it is gone",
+        Presence::Drifted(seen) | Presence::Foreign(seen) => seen,
+    };
+    let link = profile.link.display().to_string();
+    let found = Found::new(Check::ProfileDangling, link)
+        .seen(seen)
+        .expected("a profile with Nix");
+    // Without the programs that make a profile there is nothing to make it with.
+    let is_nix_there = facts
+        .nix
+        .as_ref()
+        .is_some_and(|nix| !facts.missing.contains(nix));
+    Some(match presence {
+        Presence::Foreign(_) => found.help("move it out of the way, then run `nixctl repair`"),
+        _ if !is_nix_there => found.help("bring the store paths of Nix back first"),
+        _ => found.ensure(Resource::Profile(profile.clone())),
+    })
+}
+
+fn dangling(link: &DanglingLink) -> Found {
+    let path = link.path.display().to_string();
+    let check = match link.whose {
+        Whose::Everybodys | Whose::Systems => Check::DefaultProfileDangling,
+        Whose::Users(_) => Check::UserProfileDangling,
+        Whose::Root => Check::RootDangling,
+    };
+    let found = Found::new(check, path)
+        .seen(format!("it leads to {}, which is gone", link.end.display()))
+        .expected("something that is there");
+    match &link.whose {
+        Whose::Everybodys | Whose::Root => found.set_aside(&link.path),
+        // What the machine boots is never moved.
+        Whose::Systems => found.help("go back with `nixctl rollback`, or boot an older generation"),
+        Whose::Users(name) => {
+            found.help(format!("as {name}: nix-env --rollback, or remove the link"))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::ids;
+    use super::*;
+    use crate::health::judge::Cure;
+    use crate::health::look::tree::Damaged;
+    use crate::host::fs::Meta;
+    use crate::resource::nix_tree::NixTree;
+    use crate::resource::profile::Profile;
+
+    const NIX: &str = "/nix/store/0123456789abcdfghijklmnpqrsvwxyz-nix-2.26.3";
+
+    fn at(path: &str, mode: u32, gid: u32) -> At {
+        At {
+            path: path.into(),
+            meta: Some(Meta {
+                kind: Kind::Directory,
+                mode,
+                uid: 0,
+                gid,
+                size: 0,
+                device: 1,
+                modified: 0,
+            }),
+            target: None,
+        }
+    }
+
+    fn healthy() -> TreeFacts {
+        TreeFacts {
+            tree: Some(NixTree {
+                store_gid: 30000,
+                keep: false,
+            }),
+            is_mount_missing: false,
+            store: at("/nix/store", 0o1775, 30000),
+            folders: vec![at("/nix", 0o755, 0), at("/nix/var/nix/db", 0o755, 0)],
+            presence: Some(Presence::Present),
+            profile: Some((
+                Profile {
+                    link: "/nix/var/nix/profiles/nixctl".into(),
+                    sha256: "aa".to_owned(),
+                },
+                Presence::Present,
+            )),
+            dangling: Vec::new(),
+            nix: Some(NIX.to_owned()),
+            missing: Vec::new(),
+            damaged: Vec::new(),
+        }
+    }
+
+    fn with(change: impl FnOnce(&mut TreeFacts)) -> Vec<Found> {
+        let mut facts = healthy();
+        change(&mut facts);
+        judge(&facts)
+    }
+
+    fn link(whose: Whose) -> DanglingLink {
+        DanglingLink {
+            path: "/nix/var/nix/profiles/default".into(),
+            end: "/nix/store/x".into(),
+            whose,
+        }
+    }
+
+    #[test]
+    fn a_healthy_machine_has_no_finding() {
+        assert_eq!(judge(&healthy()), []);
+        // A folder that is missing is told by the tree's own probe.
+        assert_eq!(with(|facts| facts.folders[1].meta = None), []);
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        type Change = fn(&mut TreeFacts);
+        let table: [(Change, &str, usize); 10] = [
+            (
+                |facts| facts.store.meta = None,
+                "tree.store-gone /nix/store",
+                0,
+            ),
+            (
+                |facts| facts.folders[0] = at("/nix", 0o700, 0),
+                "tree.rights /nix",
+                1,
+            ),
+            (
+                |facts| facts.folders[1] = at("/nix/var/nix/db", 0o777, 0),
+                "tree.rights /nix/var/nix/db",
+                1,
+            ),
+            (
+                |facts| {
+                    facts.store = at("/nix/store", 0o755, 30000);
+                    facts.presence = Some(Presence::Drifted("mode 0755".to_owned()));
+                },
+                "tree.rights /nix/store",
+                1,
+            ),
+            (
+                |facts| facts.presence = Some(Presence::Drifted("lacks".to_owned())),
+                "tree.folder-missing /nix",
+                1,
+            ),
+            (
+                |facts| facts.profile.as_mut().unwrap().1 = Presence::Absent,
+                "tree.profile-dangling /nix/var/nix/profiles/nixctl",
+                1,
+            ),
+            (
+                |facts| facts.dangling = vec![link(Whose::Everybodys)],
+                "tree.default-profile-dangling /nix/var/nix/profiles/default",
+                1,
+            ),
+            (
+                |facts| facts.dangling = vec![link(Whose::Systems)],
+                "tree.default-profile-dangling /nix/var/nix/profiles/default",
+                0,
+            ),
+            (
+                |facts| facts.dangling = vec![link(Whose::Users("jo".to_owned()))],
+                "tree.user-profile-dangling /nix/var/nix/profiles/default",
+                0,
+            ),
+            (
+                |facts| facts.dangling = vec![link(Whose::Root)],
+                "tree.root-dangling /nix/var/nix/profiles/default",
+                1,
+            ),
+        ];
+        for (change, expected, cures) in table {
+            let found = with(change);
+            assert_eq!(ids(&found), [expected]);
+            assert_eq!(found[0].cures.len(), cures, "{expected}");
+            assert_eq!(found[0].help.is_empty(), cures > 0, "{expected}");
+        }
+    }
+
+    #[test]
+    fn a_path_is_fetched_again_by_a_nix_that_is_there() {
+        let path = "/nix/store/1123456789abcdfghijklmnpqrsvwxyz-libssh";
+        let found = with(|facts| facts.missing = vec![path.to_owned()]);
+        assert_eq!(ids(&found), [format!("tree.path-missing {path}")]);
+        assert!(
+            matches!(&found[0].cures[..], [Cure::Mend(Mend::RepairPath(it))] if it.path == path)
+        );
+        let found = with(|facts| {
+            facts.damaged = vec![Damaged {
+                path: path.to_owned(),
+                seen: 112,
+                expected: 5000,
+            }];
+        });
+        assert_eq!(ids(&found), [format!("tree.path-damaged {path}")]);
+        let found = with(|facts| {
+            facts.missing = vec![NIX.to_owned()];
+            facts.profile.as_mut().unwrap().1 = Presence::Drifted("leads to nothing".to_owned());
+        });
+        assert!(
+            found
+                .iter()
+                .all(|it| it.cures.is_empty() && !it.help.is_empty())
+        );
+    }
+
+    #[test]
+    fn nothing_is_judged_where_the_mount_is_missing() {
+        let found = with(|facts| {
+            facts.is_mount_missing = true;
+            facts.store.meta = None;
+            facts.presence = Some(Presence::Absent);
+        });
+        assert_eq!(found, []);
+    }
+}

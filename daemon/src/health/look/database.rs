@@ -1,0 +1,244 @@
+//! Nix's database, the file with its version, and the lists of what binary caches have.
+
+mod sqlite;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::mounts::is_mount_missing;
+use super::{At, Expected, Result, Scene, text};
+use crate::host::{Command, ExecError};
+use crate::resource::registration::Registration;
+use crate::resource::{Presence, Resource};
+
+pub use sqlite::Head;
+
+/// The database.
+pub const DATABASE: &str = "/nix/var/nix/db/db.sqlite";
+/// The file with its version.
+pub const SCHEMA: &str = "/nix/var/nix/db/schema";
+/// Where the daemon keeps what it knows of binary caches.
+const CACHES: &str = "/root/.cache/nix";
+/// A database of some gigabytes on a slow disk; nothing waits for it.
+const CHECK_DEADLINE: Duration = Duration::from_secs(300);
+/// Largest file with a version that is read.
+const SCHEMA_LIMIT: u64 = 4096;
+/// Files beside a database that belong to it.
+const BESIDE: [&str; 3] = ["-wal", "-shm", "-journal"];
+
+/// Nix's databases.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DatabaseFacts {
+    /// Whether nixctl owns a store that uses it.
+    pub is_owned: bool,
+    /// Whether something should be mounted at /nix and is not.
+    pub is_mount_missing: bool,
+    /// The database's folder.
+    pub folder: At,
+    /// The database.
+    pub database: At,
+    /// What its first bytes say.
+    pub head: Head,
+    /// What a program that reads it says; only asked when looked deeply.
+    pub check: DatabaseCheck,
+    /// The file with its version; nothing when there is none.
+    pub schema: Option<String>,
+    /// Nix's own paths in it, and what their probe saw.
+    pub registration: Option<(Registration, Presence)>,
+    /// Damaged lists of what binary caches have, each with the files beside it.
+    pub damaged_caches: Vec<Vec<PathBuf>>,
+}
+
+/// What reading a database gave.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DatabaseCheck {
+    /// It was not read, or there is nothing to read it with.
+    NotMade,
+    /// It is whole.
+    Sound,
+    /// It is not: what was said.
+    Damaged(String),
+}
+
+pub(super) fn look(scene: &Scene<'_>, expected: &Expected) -> Result<DatabaseFacts> {
+    let fs = &scene.host.fs;
+    let is_mount_missing = is_mount_missing(scene)?;
+    let database = At::look(fs, DATABASE)?;
+    let mut facts = DatabaseFacts {
+        is_owned: expected.tree.is_some(),
+        is_mount_missing,
+        folder: At::look(fs, "/nix/var/nix/db")?,
+        head: sqlite::head(fs, &database)?,
+        check: DatabaseCheck::NotMade,
+        schema: None,
+        registration: None,
+        damaged_caches: damaged_caches(scene)?,
+        database,
+    };
+    if is_mount_missing || !facts.is_owned {
+        return Ok(facts);
+    }
+    let schema = At::look(fs, SCHEMA)?;
+    if schema.meta.is_some_and(|meta| meta.size <= SCHEMA_LIMIT) && schema.is_file() {
+        facts.schema = text(fs, Path::new(SCHEMA), SCHEMA_LIMIT)?;
+    }
+    if scene.is_deep && facts.head == Head::Sound {
+        facts.check = check(scene, &facts.database.path)?;
+    }
+    // Nix is only asked about a database that it can read.
+    let is_sound = facts.head == Head::Sound && !matches!(facts.check, DatabaseCheck::Damaged(_));
+    if let (Some(registration), true) = (&expected.registration, is_sound && scene.is_deep) {
+        let presence = Resource::Registration(registration.clone()).probe(scene.host);
+        facts.registration = presence.ok().map(|it| (registration.clone(), it));
+    }
+    Ok(facts)
+}
+
+/// Has SQLite's own program read it, in a child, without changing anything.
+fn check(scene: &Scene<'_>, path: &Path) -> Result<DatabaseCheck> {
+    let host = scene.host;
+    if host.exec.find("sqlite3").is_none() {
+        return Ok(DatabaseCheck::NotMade);
+    }
+    let command = Command::new("sqlite3")
+        .arg("-readonly")
+        .arg(host.fs.real(path).to_string_lossy())
+        .arg("PRAGMA quick_check(3)")
+        .deadline(CHECK_DEADLINE);
+    let output = match host.exec.output(&command, scene.cancel) {
+        Ok(output) => output,
+        Err(error @ ExecError::Stopped { .. }) => return Err(error.into()),
+        Err(_) => return Ok(DatabaseCheck::NotMade),
+    };
+    let (said, complaint) = (output.text(), String::from_utf8_lossy(&output.stderr));
+    let is_busy = complaint.contains("locked") || complaint.contains("busy");
+    let is_damage = ["malformed", "not a database", "corrupt", "disk I/O error"]
+        .iter()
+        .any(|word| complaint.contains(word));
+    Ok(match (output.code, said.trim()) {
+        (0, "ok") => DatabaseCheck::Sound,
+        (0, said) if !said.is_empty() => DatabaseCheck::Damaged(first_line(said)),
+        _ if is_damage && !is_busy => DatabaseCheck::Damaged(first_line(complaint.trim())),
+        _ => DatabaseCheck::NotMade,
+    })
+}
+
+fn first_line(text: &str) -> String {
+    text.lines().next().unwrap_or_default().trim().to_owned()
+}
+
+fn damaged_caches(scene: &Scene<'_>) -> Result<Vec<Vec<PathBuf>>> {
+    let fs = &scene.host.fs;
+    let mut found = Vec::new();
+    if !At::look(fs, CACHES)?.is_directory() {
+        return Ok(found);
+    }
+    for name in fs.list(Path::new(CACHES))? {
+        let Some(name) = name.to_str() else { continue };
+        if !name.starts_with("binary-cache-v") || !name.ends_with(".sqlite") {
+            continue;
+        }
+        let path = Path::new(CACHES).join(name);
+        let at = At::look(fs, &path)?;
+        let is_damaged = match sqlite::head(fs, &at)? {
+            Head::Damaged(_) => true,
+            Head::Sound if scene.is_deep => {
+                matches!(check(scene, &path)?, DatabaseCheck::Damaged(_))
+            }
+            // An empty one is one that was not written to yet.
+            Head::Sound | Head::Empty | Head::Absent => false,
+        };
+        if is_damaged {
+            found.push(with_those_beside(scene, path)?);
+        }
+    }
+    Ok(found)
+}
+
+fn with_those_beside(scene: &Scene<'_>, path: PathBuf) -> Result<Vec<PathBuf>> {
+    let mut all = Vec::new();
+    for ending in BESIDE {
+        let mut beside = path.clone().into_os_string();
+        beside.push(ending);
+        let beside = PathBuf::from(beside);
+        if scene.host.fs.meta(&beside)?.is_some() {
+            all.push(beside);
+        }
+    }
+    // The database goes last: cut off before, the rest is damage that is found again.
+    all.push(path);
+    Ok(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::look_at;
+    use super::super::{Area, Facts};
+    use super::*;
+    use crate::catalogue::facts::testing::Machine;
+    use crate::resource::nix_tree::NixTree;
+
+    fn of(machine: &Machine) -> DatabaseFacts {
+        let tree = Resource::NixTree(NixTree {
+            store_gid: 0,
+            keep: false,
+        });
+        match look_at(machine, &[tree], Area::Database) {
+            Facts::Database(facts) => *facts,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_parts_are_read() {
+        let facts = of(&Machine::new().file(DATABASE, "").file(SCHEMA, "10"));
+        assert!(facts.is_owned && facts.folder.is_directory());
+        assert_eq!(
+            (facts.head, facts.schema.as_deref()),
+            (Head::Empty, Some("10"))
+        );
+        let facts = of(&Machine::new());
+        assert_eq!((facts.head, facts.schema), (Head::Absent, None));
+    }
+
+    #[test]
+    fn sqlite_is_asked_where_it_is() {
+        let machine = || {
+            let page = sqlite::testing::page();
+            Machine::new().file(DATABASE, &String::from_utf8(page).unwrap())
+        };
+        assert_eq!(of(&machine()).check, DatabaseCheck::NotMade);
+        for (code, said, complaint, expected) in [
+            (0, "ok\n", "", DatabaseCheck::Sound),
+            (
+                0,
+                "*** in database main ***\nx",
+                "",
+                DatabaseCheck::Damaged("*** in database main ***".to_owned()),
+            ),
+            (
+                11,
+                "",
+                "Error: database disk image is malformed\n",
+                DatabaseCheck::Damaged("Error: database disk image is malformed".to_owned()),
+            ),
+            (5, "", "Error: database is locked\n", DatabaseCheck::NotMade),
+        ] {
+            let machine = machine().answer("sqlite3 -readonly", code, said, complaint);
+            assert_eq!(of(&machine).check, expected);
+        }
+    }
+
+    #[test]
+    fn damaged_caches_are_named_with_what_is_beside_them() {
+        let cache = format!("{CACHES}/binary-cache-v6.sqlite");
+        let sound = String::from_utf8(sqlite::testing::page()).unwrap();
+        let machine = Machine::new()
+            .file(&cache, "garbage in the place of a database, longer than its head is, much longer than that")
+            .file(&format!("{cache}-wal"), "")
+            .file(&format!("{CACHES}/binary-cache-v7.sqlite"), &sound)
+            .file(&format!("{CACHES}/eval-cache-v5"), "");
+        let expected = [format!("{cache}-wal"), cache].map(PathBuf::from);
+        assert_eq!(of(&machine).damaged_caches, [expected]);
+    }
+}

@@ -1,0 +1,126 @@
+//! Things that nixctl owns, each probed: the daemon's own files, folders, programs and groups.
+//!
+//! What another area looks at in more detail is left to it.
+
+use super::{Scene, is_daemons_own};
+use crate::catalogue::facts::leftovers::{UNIT_DIR, UNITS};
+use crate::resource::{Presence, Resource};
+
+/// One owned thing and what its probe saw.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OwnedFact {
+    /// The thing.
+    pub resource: Resource,
+    /// What was seen, or why it could not be.
+    pub seen: Result<Presence, String>,
+    /// Whether the folder that it lies in is there.
+    pub has_folder: bool,
+}
+
+/// Probes the owned things that `is_wanted` picks.
+pub(super) fn look(scene: &Scene<'_>, is_wanted: fn(&Resource) -> bool) -> Vec<OwnedFact> {
+    let wanted = scene.owned.iter().filter(|resource| is_wanted(resource));
+    wanted
+        .take_while(|_| scene.cancel.requested().is_none())
+        .map(|resource| OwnedFact {
+            resource: resource.clone(),
+            seen: resource
+                .probe(scene.host)
+                .map_err(|error| error.to_string()),
+            has_folder: has_folder(scene, resource),
+        })
+        .collect()
+}
+
+fn has_folder(scene: &Scene<'_>, resource: &Resource) -> bool {
+    let path = match resource {
+        Resource::Block(it) => &it.path,
+        Resource::File(it) => &it.path,
+        Resource::Tmpfiles(it) => &it.path,
+        Resource::Program(it) => &it.path,
+        Resource::Directory(it) => &it.path,
+        _ => return true,
+    };
+    path.parent()
+        .is_none_or(|folder| scene.host.fs.is_dir(folder))
+}
+
+/// Whether no other area looks at it.
+pub(super) fn is_own_area(resource: &Resource) -> bool {
+    match resource {
+        Resource::Directory(_)
+        | Resource::Group(_)
+        | Resource::Tmpfiles(_)
+        | Resource::Program(_) => true,
+        Resource::File(it) => {
+            let is_unit = UNITS
+                .iter()
+                .any(|unit| it.path.as_path() == std::path::Path::new(UNIT_DIR).join(unit));
+            !is_unit && !super::shells::is_shell_area(resource)
+        }
+        Resource::Service(_) => is_daemons_own(resource),
+        Resource::Block(_)
+        | Resource::BuildUsers(_)
+        | Resource::NixTree(_)
+        | Resource::Payload(_)
+        | Resource::Registration(_)
+        | Resource::Profile(_)
+        | Resource::NixConf(_)
+        | Resource::Selinux(_) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::look_at;
+    use super::super::{Area, Facts};
+    use super::*;
+    use crate::catalogue::facts::testing::Machine;
+    use crate::resource::directory::Directory;
+    use crate::resource::file::File;
+
+    fn file(path: &str) -> Resource {
+        Resource::File(File {
+            path: path.into(),
+            content: "x".to_owned(),
+            mode: 0o644,
+            uid: 0,
+            gid: 0,
+            replace: false,
+        })
+    }
+
+    #[test]
+    fn each_thing_is_looked_at_by_one_area() {
+        let folder = Resource::Directory(Directory {
+            path: "/etc/nix".into(),
+            mode: 0o755,
+            uid: 0,
+            gid: 0,
+            lenient: true,
+        });
+        let owned = [
+            folder,
+            file("/etc/dbus-1/system.d/org.nixctl1.conf"),
+            file("/etc/nix/nixctl.sh"),
+            file("/etc/systemd/system/nix-daemon.socket"),
+        ];
+        let paths = |area| {
+            let facts = look_at(&Machine::new(), &owned, area);
+            let (Facts::Own(all) | Facts::Shells(all)) = facts else {
+                panic!()
+            };
+            all.iter()
+                .map(|fact| fact.resource.describe().id)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(
+            paths(Area::Own),
+            [
+                "directory:/etc/nix",
+                "file:/etc/dbus-1/system.d/org.nixctl1.conf"
+            ]
+        );
+        assert_eq!(paths(Area::Shells), ["file:/etc/nix/nixctl.sh"]);
+    }
+}
