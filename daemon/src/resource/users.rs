@@ -284,4 +284,4 @@ fn may_pass(stderr: &str) -> bool {
 
 #[cfg(test)]
 #[path = "users_tests.rs"]
-mod tests;
+pub(crate) mod tests;

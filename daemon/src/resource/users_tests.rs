@@ -7,7 +7,7 @@ use crate::host::fake::Answer;
 const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\n";
 const GROUP: &str = "root:x:0:\n";
 
-fn users() -> Resource {
+pub(crate) fn users() -> Resource {
     Resource::BuildUsers(BuildUsers {
         group: "nixbld".into(),
         gid: 30_000,
@@ -122,7 +122,7 @@ fn real_tools_make_and_remove_them() {
 }
 
 /// A machine on which the tools are a script that edits the files as sysusers does.
-fn with_fake_tools(machine: &Machine) {
+pub(crate) fn with_fake_tools(machine: &Machine) {
     let root = machine.dir.path().to_owned();
     let path = root.clone();
     machine.exec.answer(

@@ -2,7 +2,7 @@
 
 use super::Found;
 use crate::health::check::Check;
-use crate::health::look::owned::OwnedFact;
+use crate::health::look::owned::{OwnedFact, is_daemon_unit};
 use crate::resource::{Presence, Resource};
 
 pub(super) fn judge(facts: &[OwnedFact]) -> Vec<Found> {
@@ -15,6 +15,10 @@ fn one(fact: &OwnedFact) -> Option<Found> {
     let is_hook = is_hook(resource);
     // The shell that read this file is gone, and its folder with it.
     if is_hook && !fact.has_folder {
+        return None;
+    }
+    // What has become of such a file is told with the daemon; here only its rights.
+    if is_daemon_unit(resource) && !matches!(fact.seen, Ok(Presence::Drifted(_))) {
         return None;
     }
     let found = |check| Found::new(check, subject.clone()).expected("as nixctl made it");
@@ -159,6 +163,15 @@ mod tests {
             assert_eq!(found[0].cures.len(), cures, "{expected}");
             assert_eq!(found[0].help.is_empty(), cures > 0, "{expected}");
         }
+    }
+
+    #[test]
+    fn of_the_daemons_units_only_the_rights_are_judged() {
+        let unit = || file("/etc/systemd/system/nix-daemon.socket");
+        assert_eq!(judge(&[fact(unit(), Presence::Absent)]), []);
+        let drifted = Presence::Drifted("mode 0600".to_owned());
+        let found = judge(&[fact(unit(), drifted)]);
+        assert_eq!(found[0].check, Check::OwnRights);
     }
 
     #[test]

@@ -62,41 +62,34 @@ fn rights(at: &At) -> Option<Found> {
 }
 
 fn presence(facts: &TreeFacts) -> Option<Found> {
-    let tree = || facts.tree.clone().map(Resource::NixTree);
-    let is_store_right = facts.tree.as_ref().is_none_or(|tree| {
-        let mode = tree.store_mode();
-        facts
-            .store
-            .meta
-            .is_none_or(|it| (it.mode, it.uid, it.gid) == (mode, 0, tree.store_gid))
+    let tree = facts.tree.as_ref()?;
+    let found = |check, subject: &str, seen: &str| Found::new(check, subject).seen(seen);
+    let whole = || Resource::NixTree(tree.clone());
+    let is_store_right = facts.store.meta.is_none_or(|it| {
+        let wanted = (tree.store_mode(), 0, tree.store_gid);
+        (it.mode, it.uid, it.gid) == wanted
     });
-    match facts.presence.as_ref()? {
-        Presence::Present => None,
-        Presence::Drifted(seen) if !is_store_right => Some(
-            Found::new(Check::Rights, "/nix/store")
-                .seen(seen)
-                .expected("owner and mode that Nix needs")
-                .ensure(tree()),
-        ),
-        Presence::Drifted(seen) => Some(
-            Found::new(Check::FolderMissing, "/nix")
-                .seen(seen)
-                .expected("all folders of Nix")
-                .ensure(tree()),
-        ),
-        Presence::Absent => Some(
-            Found::new(Check::FolderMissing, "/nix")
-                .seen("no folder of Nix is there")
-                .expected("all folders of Nix")
-                .ensure(tree()),
-        ),
-        Presence::Foreign(seen) => Some(
-            Found::new(Check::FolderMissing, "/nix")
-                .seen(seen)
-                .expected("folders")
-                .help("move what is there out of the way, then run `nixctl repair`"),
-        ),
-    }
+    Some(match facts.presence.as_ref()? {
+        Presence::Present => return None,
+        // By itself rather than with the tree, which does not know the way back.
+        Presence::Drifted(seen) if !is_store_right => found(Check::Rights, "/nix/store", seen)
+            .expected("owner and mode that Nix needs")
+            .mend(Mend::Rights(Rights {
+                path: "/nix/store".into(),
+                mode: tree.store_mode(),
+                uid: 0,
+                gid: tree.store_gid,
+            })),
+        Presence::Drifted(seen) => found(Check::FolderMissing, "/nix", seen)
+            .expected("all folders of Nix")
+            .ensure(whole()),
+        Presence::Absent => found(Check::FolderMissing, "/nix", "no folder of Nix is there")
+            .expected("all folders of Nix")
+            .ensure(whole()),
+        Presence::Foreign(seen) => found(Check::FolderMissing, "/nix", seen)
+            .expected("folders")
+            .help("move what is there out of the way, then run `nixctl repair`"),
+    })
 }
 
 fn missing(facts: &TreeFacts, path: &str) -> Found {

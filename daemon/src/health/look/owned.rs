@@ -2,6 +2,8 @@
 //!
 //! What another area looks at in more detail is left to it.
 
+use std::path::Path;
+
 use super::{Scene, is_daemons_own};
 use crate::catalogue::facts::leftovers::{UNIT_DIR, UNITS};
 use crate::resource::{Presence, Resource};
@@ -45,19 +47,25 @@ fn has_folder(scene: &Scene<'_>, resource: &Resource) -> bool {
         .is_none_or(|folder| scene.host.fs.is_dir(folder))
 }
 
+/// Whether it is the file of a unit of nix-daemon: the area of the daemon looks at its content.
+pub fn is_daemon_unit(resource: &Resource) -> bool {
+    match resource {
+        Resource::File(it) => UNITS
+            .iter()
+            .any(|unit| it.path == Path::new(UNIT_DIR).join(unit)),
+        _ => false,
+    }
+}
+
 /// Whether no other area looks at it.
 pub(super) fn is_own_area(resource: &Resource) -> bool {
     match resource {
+        // Of the units of nix-daemon only mode and owner are judged.
         Resource::Directory(_)
         | Resource::Group(_)
         | Resource::Tmpfiles(_)
         | Resource::Program(_) => true,
-        Resource::File(it) => {
-            let is_unit = UNITS
-                .iter()
-                .any(|unit| it.path.as_path() == std::path::Path::new(UNIT_DIR).join(unit));
-            !is_unit && !super::shells::is_shell_area(resource)
-        }
+        Resource::File(_) => !super::shells::is_shell_area(resource),
         Resource::Service(_) => is_daemons_own(resource),
         Resource::Block(_)
         | Resource::BuildUsers(_)
@@ -118,7 +126,8 @@ mod tests {
             paths(Area::Own),
             [
                 "directory:/etc/nix",
-                "file:/etc/dbus-1/system.d/org.nixctl1.conf"
+                "file:/etc/dbus-1/system.d/org.nixctl1.conf",
+                "file:/etc/systemd/system/nix-daemon.socket",
             ]
         );
         assert_eq!(paths(Area::Shells), ["file:/etc/nix/nixctl.sh"]);
