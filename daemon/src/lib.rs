@@ -4,6 +4,7 @@
 //! [`engine`] stores operations and carries out their plans step by step, with a journal record
 //! before and after every effect; [`catalogue`] decides from facts what a machine should have;
 //! [`resource`] knows each kind of thing nixctl owns; [`payload`] fetches and unpacks releases;
+//! [`health`] looks whether all of that is as it should be, and says what helps;
 //! [`switch`] moves a system from one generation to another;
 //! [`host`] is the only room that touches the machine.
 

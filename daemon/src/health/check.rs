@@ -396,6 +396,24 @@ impl Check {
         format!("{}.{}", self.area().name(), self.name())
     }
 
+    /// Whether it is only made, or made in full, when an area is looked at deeply. That a round
+    /// which was not deep has no such finding says nothing: the last one stands.
+    pub fn is_deep(self) -> bool {
+        matches!(
+            self,
+            Check::Silent
+                | Check::PathDamaged
+                | Check::Refused
+                | Check::UnknownSetting
+                | Check::Malformed
+                | Check::CacheMalformed
+                | Check::Unregistered
+                | Check::ModuleMissing
+                | Check::SandboxBroken
+                | Check::SandboxUnused
+        )
+    }
+
     /// The check with this id.
     pub fn by_id(id: &str) -> Option<Check> {
         let (area, name) = id.split_once('.')?;

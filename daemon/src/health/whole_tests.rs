@@ -151,12 +151,16 @@ fn replace(machine: &Machine, path: &str, from: &str, to: &str) {
     machine.put(path, text.replace(from, to));
 }
 
-/// One round over all areas but the one that looks at the disk of whoever runs the tests.
+/// The findings of a round, deep or not, over all areas but the one that looks at the disk of whoever runs the tests.
 fn round(machine: &Machine, owned: &[Resource]) -> Vec<Found> {
+    looked(machine, owned, true)
+}
+
+fn looked(machine: &Machine, owned: &[Resource], is_deep: bool) -> Vec<Found> {
     let scene = Scene {
         host: &machine.host,
         owned,
-        is_deep: true,
+        is_deep,
         operations: &[],
         cancel: &Cancel::default(),
     };
@@ -202,6 +206,31 @@ fn carry_out(
         done.push((step, undo));
     }
     done
+}
+
+/// What rounds cost, for whoever wants to know: of a machine on which all is well, ten times over.
+#[test]
+#[ignore = "measures and asserts nothing"]
+fn what_rounds_cost() {
+    let Some((machine, owned)) = site() else {
+        return;
+    };
+    for is_deep in [false, true] {
+        let scene = Scene {
+            host: &machine.host,
+            owned: &owned,
+            is_deep,
+            operations: &[],
+            cancel: &Cancel::default(),
+        };
+        for area in Area::ALL {
+            let begin = std::time::Instant::now();
+            for _ in 0..10 {
+                judge(&look(&scene, area).unwrap());
+            }
+            println!("{:10} {is_deep:5} {:?}", area.name(), begin.elapsed() / 10);
+        }
+    }
 }
 
 type Fault = (&'static str, fn(&Machine), Check);
@@ -394,6 +423,22 @@ fn a_healthy_machine_has_no_finding() {
         return;
     };
     assert_eq!(round(&machine, &owned), []);
+}
+
+#[test]
+fn a_round_that_is_not_deep_misses_only_what_needs_depth() {
+    for (name, fault, _) in faults() {
+        let Some((machine, owned)) = site() else {
+            return;
+        };
+        fault(&machine);
+        let (deep, shallow) = (round(&machine, &owned), looked(&machine, &owned, false));
+        for found in &deep {
+            let is_there = shallow.contains(found) || found.check.is_deep();
+            assert!(is_there, "{name}: {found:?}");
+        }
+        assert!(shallow.iter().all(|found| deep.contains(found)), "{name}");
+    }
 }
 
 #[test]

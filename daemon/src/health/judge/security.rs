@@ -42,7 +42,8 @@ pub(super) fn selinux(facts: &SelinuxFacts) -> Vec<Found> {
 }
 
 pub(super) fn sandbox(facts: &SandboxFacts) -> Vec<Found> {
-    if !facts.is_owned {
+    // Without a reason nothing was tried.
+    if !facts.is_owned || facts.reason.is_empty() {
         return Vec::new();
     }
     let value = facts.setting.as_ref().map(|it| it.value.as_str());
@@ -116,6 +117,9 @@ mod tests {
             assert_eq!(ids(&found).join(""), expected);
             assert_eq!(found.first().map_or(0, |it| it.cures.len()), cures);
         }
+        let mut untried = facts(true, Some("false"));
+        untried.reason.clear();
+        assert_eq!(sandbox(&untried), []);
         let mut others = facts(false, Some("true"));
         others.is_owned = false;
         assert_eq!(sandbox(&others), []);

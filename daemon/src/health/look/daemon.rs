@@ -30,7 +30,7 @@ pub struct DaemonFacts {
     pub is_managed: bool,
     /// Its units: socket, then service.
     pub units: Vec<UnitFacts>,
-    /// What came of a greeting; only asked of a daemon that runs.
+    /// What came of a greeting; only asked of a daemon that runs, and only when looked deeply.
     pub greeting: Greeting,
     /// Whether something listens on the socket's path.
     pub is_listening: bool,
@@ -84,7 +84,8 @@ pub(super) fn look(scene: &Scene<'_>, expected: &Expected) -> Result<DaemonFacts
     let runs = units
         .iter()
         .any(|unit| unit.name == SERVICE_UNIT && unit.state.is_active());
-    let greeting = match runs && !host.is_image() {
+    // Each greeting is a line in the daemon's log.
+    let greeting = match scene.is_deep && runs && !host.is_image() {
         false => Greeting::NotAsked,
         true if nix_daemon::greets(&host.fs.real(Path::new(SOCKET)), GREETING) => Greeting::Came,
         true => Greeting::Missing,

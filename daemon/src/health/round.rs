@@ -1,0 +1,77 @@
+//! One round: the facts of some areas, judged.
+
+use std::collections::BTreeSet;
+
+use super::check::Area;
+use super::judge::{Found, blind, judge};
+use super::look::{Scene, look};
+
+/// A round that was asked to stop, and has nothing to say therefore.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("cannot finish the round of checks: it was asked to stop")]
+pub struct Stopped;
+
+/// Looks at these areas and judges them, each finding once. `beat` is called between areas: one
+/// may wait for a program until its deadline. An area that cannot be looked at is a finding of
+/// its own and takes nothing from the others.
+///
+/// # Errors
+/// When it was asked to stop.
+pub fn round(scene: &Scene<'_>, areas: &[Area], beat: &dyn Fn()) -> Result<Vec<Found>, Stopped> {
+    let mut found: Vec<Found> = Vec::new();
+    for area in areas {
+        if scene.cancel.requested().is_some() {
+            return Err(Stopped);
+        }
+        beat();
+        match look(scene, *area) {
+            Ok(facts) => found.extend(judge(&facts)),
+            Err(error) if error.is_stopped() => return Err(Stopped),
+            Err(error) => found.push(blind(*area, &error)),
+        }
+    }
+    let mut seen = BTreeSet::new();
+    found.retain(|it| seen.insert((it.check, it.subject.clone())));
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+    use crate::catalogue::facts::testing::Machine;
+    use crate::health::check::Check;
+    use crate::host::Cancel;
+    use crate::host::cancel::Stop;
+
+    fn at(machine: &Machine, cancel: &Cancel, beat: &dyn Fn()) -> Result<Vec<Found>, Stopped> {
+        let host = machine.host();
+        let scene = Scene {
+            host: &host,
+            owned: &[],
+            is_deep: true,
+            operations: &[],
+            cancel,
+        };
+        round(&scene, &[Area::Conf, Area::Tls, Area::Tls], beat)
+    }
+
+    #[test]
+    fn an_area_that_cannot_be_looked_at_takes_nothing_from_the_others() {
+        // A folder in the place of a file.
+        let machine = Machine::new().directory("/proc/self/uid_map");
+        let beats = Cell::new(0);
+        let found = at(&machine, &Cancel::default(), &|| beats.set(beats.get() + 1)).unwrap();
+        let checks: Vec<Check> = found.iter().map(|it| it.check).collect();
+        assert_eq!(checks, [Check::CannotLook, Check::BundleMissing]);
+        assert_eq!((found[0].subject.as_str(), beats.get()), ("conf", 3));
+    }
+
+    #[test]
+    fn a_round_that_is_stopped_says_nothing() {
+        let cancel = Cancel::default();
+        cancel.request(Stop::Shutdown);
+        assert_eq!(at(&Machine::new(), &cancel, &|| {}), Err(Stopped));
+    }
+}
