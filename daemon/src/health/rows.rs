@@ -131,7 +131,7 @@ pub const ROWS: &[Row] = &[
     row(55, "existing users have ids of an earlier time", Explains(Check::Renumbered), Some(TOLD)),
     row(56, "a user that exists stops the second attempt", Prevents("users that exist are taken over"), Some("daemon/src/resource/users_tests.rs: right_ones_are_adopted_and_never_removed")),
     row(57, "a reinstall succeeds with 31 of 32 members", Repairs(Check::UsersMissing), Some(WHOLE)),
-    row(58, "auto-allocate-uids in a container that has no such ids", Explains(Check::Breaking), Some("daemon/src/health/judge/conf.rs: what_is_wrong_is_named")),
+    row(58, "auto-allocate-uids in a container that has no such ids", Explains(Check::Breaking), Some("daemon/src/health/judge/conf_tests.rs: what_is_wrong_is_named")),
     row(59, "the daemon is dead after boot: its units are links into an unmounted /nix", Repairs(Check::UnitLinked), Some(WHOLE)),
     row(60, "/nix/store is a mount of its own and renaming into it fails", Prevents("a release is unpacked on the store's own file system"), None),
     row(61, "the unit is not found after an upgrade of the system", Repairs(Check::UnitLinked), Some(WHOLE)),

@@ -192,7 +192,6 @@ mod tests {
             holds_state: Some(mount("/dev/vdb", false)),
             noexec: false,
             waiting: Vec::new(),
-            is_owned: true,
         }
     }
 

@@ -56,7 +56,6 @@ mod tests {
             path: "/nix".into(),
             free_bytes: mebibytes << 20,
             free_inodes: inodes,
-            used_bytes: 0,
             bytes: (1024 << 20, 100 << 20),
             inodes: (50_000, 5_000),
         }

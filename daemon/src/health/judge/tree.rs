@@ -18,7 +18,9 @@ pub(super) fn judge(facts: &TreeFacts) -> Vec<Found> {
     if facts.is_mount_missing {
         return Vec::new();
     }
-    if !facts.store.is_directory() {
+    // Of a disk that is not there the folder that it is mounted on stays, empty.
+    let is_empty = facts.own_paths > 0 && facts.missing.len() == facts.own_paths;
+    if !facts.store.is_directory() || is_empty {
         return store_gone(facts).into_iter().collect();
     }
     let mut found: Vec<Found> = facts.folders.iter().filter_map(rights).collect();
@@ -34,7 +36,7 @@ fn store_gone(facts: &TreeFacts) -> Option<Found> {
     facts.tree.as_ref()?;
     Some(
         Found::new(Check::StoreGone, "/nix/store")
-            .seen("/nix/store is not there, and nothing is to be mounted")
+            .seen("the store is not there or empty, and nothing is to be mounted")
             .expected("the store")
             .help("bring the disk or folder back, or make a new store with `nixctl install`"),
     )
@@ -215,6 +217,7 @@ mod tests {
             )),
             dangling: Vec::new(),
             nix: Some(NIX.to_owned()),
+            own_paths: 2,
             missing: Vec::new(),
             damaged: Vec::new(),
         }
@@ -244,7 +247,12 @@ mod tests {
     #[test]
     fn what_is_wrong_is_named() {
         type Change = fn(&mut TreeFacts);
-        let table: [(Change, &str, usize); 10] = [
+        let table: [(Change, &str, usize); 11] = [
+            (
+                |facts| facts.missing = vec![NIX.to_owned(), "/nix/store/x".to_owned()],
+                "tree.store-gone /nix/store",
+                0,
+            ),
             (
                 |facts| facts.store.meta = None,
                 "tree.store-gone /nix/store",

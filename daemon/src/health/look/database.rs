@@ -88,8 +88,17 @@ pub(super) fn look(scene: &Scene<'_>, expected: &Expected) -> Result<DatabaseFac
     // Nix is only asked about a database that it can read.
     let is_sound = facts.head == Head::Sound && !matches!(facts.check, DatabaseCheck::Damaged(_));
     if let (Some(registration), true) = (&expected.registration, is_sound && scene.is_deep) {
-        let presence = Resource::Registration(registration.clone()).probe(scene.host);
-        facts.registration = presence.ok().map(|it| (registration.clone(), it));
+        match Resource::Registration(registration.clone()).probe(scene.host) {
+            Ok(presence) => facts.registration = Some((registration.clone(), presence)),
+            Err(error) if error.is_stopped() => return Err(error.into()),
+            Err(error) => {
+                let said = error.to_string();
+                // Any other trouble of Nix is another check's.
+                if tells_of_damage(&said) {
+                    facts.check = DatabaseCheck::Damaged(first_line(&said));
+                }
+            }
+        }
     }
     Ok(facts)
 }
@@ -112,15 +121,20 @@ fn check(scene: &Scene<'_>, path: &Path) -> Result<DatabaseCheck> {
     };
     let (said, complaint) = (output.text(), String::from_utf8_lossy(&output.stderr));
     let is_busy = complaint.contains("locked") || complaint.contains("busy");
-    let is_damage = ["malformed", "not a database", "corrupt", "disk I/O error"]
-        .iter()
-        .any(|word| complaint.contains(word));
     Ok(match (output.code, said.trim()) {
         (0, "ok") => DatabaseCheck::Sound,
         (0, said) if !said.is_empty() => DatabaseCheck::Damaged(first_line(said)),
-        _ if is_damage && !is_busy => DatabaseCheck::Damaged(first_line(complaint.trim())),
+        _ if tells_of_damage(&complaint) && !is_busy => {
+            DatabaseCheck::Damaged(first_line(complaint.trim()))
+        }
         _ => DatabaseCheck::NotMade,
     })
+}
+
+fn tells_of_damage(said: &str) -> bool {
+    ["malformed", "not a database", "corrupt", "disk I/O error"]
+        .iter()
+        .any(|word| said.contains(word))
 }
 
 fn first_line(text: &str) -> String {
@@ -176,6 +190,7 @@ mod tests {
     use super::super::{Area, Facts};
     use super::*;
     use crate::catalogue::facts::testing::Machine;
+    use crate::payload::{Manifest, manifest_path};
     use crate::resource::nix_tree::NixTree;
 
     fn of(machine: &Machine) -> DatabaseFacts {
@@ -226,6 +241,47 @@ mod tests {
         ] {
             let machine = machine().answer("sqlite3 -readonly", code, said, complaint);
             assert_eq!(of(&machine).check, expected);
+        }
+    }
+
+    #[test]
+    fn where_sqlite_is_not_nix_is_asked() {
+        let nix = "/nix/store/0123456789abcdfghijklmnpqrsvwxyz-nix-2.26.3";
+        let manifest = Manifest {
+            version: "2.26.3".to_owned(),
+            nix: nix.to_owned(),
+            cacert: None,
+            paths: vec![nix.to_owned()],
+            reginfo: String::new(),
+            unpacked_bytes: 0,
+            unpacked_inodes: 0,
+        };
+        let manifest = serde_json::to_string(&manifest).unwrap();
+        let sha256 = || "aa".to_owned();
+        let owned = [
+            Resource::NixTree(NixTree {
+                store_gid: 0,
+                keep: false,
+            }),
+            Resource::Registration(Registration { sha256: sha256() }),
+        ];
+        for (said, expected) in [
+            ("error: database disk image is malformed", true),
+            ("error: cannot open connection", false),
+        ] {
+            let page = String::from_utf8(sqlite::testing::page()).unwrap();
+            let machine = Machine::new()
+                .file(DATABASE, &page)
+                .file(manifest_path("aa").to_str().unwrap(), &manifest)
+                .file(&format!("{nix}/bin/nix-store"), "")
+                .directory("/proc/self")
+                .file("/dev/ptmx", "")
+                .answer("chroot", 1, "", said);
+            let Facts::Database(facts) = look_at(&machine, &owned, Area::Database) else {
+                panic!()
+            };
+            let is_damaged = matches!(facts.check, DatabaseCheck::Damaged(_));
+            assert_eq!(is_damaged, expected, "{said}");
         }
     }
 

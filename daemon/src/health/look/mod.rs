@@ -179,7 +179,7 @@ pub enum Facts {
 pub fn look(scene: &Scene<'_>, area: Area) -> Result<Facts> {
     let expected = Expected::of(scene)?;
     Ok(match area {
-        Area::Mounts => Facts::Mounts(Box::new(mounts::look(scene, &expected)?)),
+        Area::Mounts => Facts::Mounts(Box::new(mounts::look(scene)?)),
         Area::Daemon => Facts::Daemon(Box::new(daemon::look(scene, &expected)?)),
         Area::Own => Facts::Own(owned::look(scene, owned::is_own_area)),
         Area::Tree => Facts::Tree(Box::new(tree::look(scene, &expected)?)),

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use nixctl_planner::units::{Fstab, Mode, UnitFile, escape_path};
 
-use super::{At, Expected, Result, Scene, text};
+use super::{At, Result, Scene, text};
 use crate::catalogue::facts::links::{exists, follow, read_text};
 use crate::host::mounts::{self, MOUNTINFO, Mount};
 use crate::host::service::UnitState;
@@ -34,14 +34,12 @@ pub struct MountFacts {
     pub nix: At,
     /// Everything that should be mounted at /nix or below.
     pub wanted: Vec<Wanted>,
-    /// The mount that holds Nix's state, and the options it was given in fstab.
+    /// The mount that holds Nix's state.
     pub holds_state: Option<Mount>,
     /// Whether programs cannot run from the store.
     pub noexec: bool,
     /// Units that failed as those do whose programs are not there, and that name /nix.
     pub waiting: Vec<Waiting>,
-    /// Whether nixctl owns the store.
-    pub is_owned: bool,
 }
 
 /// A mount that should be there.
@@ -80,7 +78,7 @@ pub struct Waiting {
     pub is_oneshot: bool,
 }
 
-pub(super) fn look(scene: &Scene<'_>, expected: &Expected) -> Result<MountFacts> {
+pub(super) fn look(scene: &Scene<'_>) -> Result<MountFacts> {
     let fs = &scene.host.fs;
     let table = read_text(fs, Path::new(MOUNTINFO), MOUNTS_LIMIT)?.unwrap_or_default();
     let mounts = mounts::parse(&table);
@@ -100,7 +98,6 @@ pub(super) fn look(scene: &Scene<'_>, expected: &Expected) -> Result<MountFacts>
         holds_state: holds_state.cloned(),
         noexec: fs.space(Path::new("/nix/store"))?.noexec,
         waiting: waiting(scene)?,
-        is_owned: expected.tree.is_some(),
     })
 }
 

@@ -31,8 +31,6 @@ pub struct SpaceFact {
     pub free_bytes: u64,
     /// Inodes free; `u64::MAX` where they are not counted.
     pub free_inodes: u64,
-    /// Bytes in use.
-    pub used_bytes: u64,
     /// Fewer bytes than the first are worth a warning, fewer than the second are an error.
     pub bytes: (u64, u64),
     /// The same for inodes.
@@ -60,7 +58,6 @@ pub(super) fn look(scene: &Scene<'_>, expected: &Expected) -> Result<Vec<SpaceFa
             path: path.to_owned(),
             free_bytes: space.free_bytes,
             free_inodes: space.free_inodes,
-            used_bytes: space.used_bytes,
             // A file system that is small on purpose is not full from the start.
             bytes: (warning.min(total / 10), error.min(total / 50)),
             inodes: match space.free_inodes {

@@ -49,6 +49,8 @@ pub struct TreeFacts {
     pub dangling: Vec<DanglingLink>,
     /// Store path of our Nix.
     pub nix: Option<String>,
+    /// How many store paths Nix itself has.
+    pub own_paths: usize,
     /// Store paths of Nix itself that are not there.
     pub missing: Vec<String>,
     /// Store paths of Nix itself whose size is not the registered one; only when looked deeply.
@@ -78,6 +80,7 @@ pub(super) fn look(scene: &Scene<'_>, expected: &Expected) -> Result<TreeFacts> 
         profile: None,
         dangling: Vec::new(),
         nix: expected.manifest.as_ref().map(|it| it.nix.clone()),
+        own_paths: expected.manifest.as_ref().map_or(0, |it| it.paths.len()),
         missing: Vec::new(),
         damaged: Vec::new(),
     };

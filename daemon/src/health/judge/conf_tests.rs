@@ -1,0 +1,213 @@
+use super::super::testing::ids;
+use super::*;
+use crate::catalogue::facts::IdRange;
+use crate::health::judge::Cure;
+use crate::health::look::At;
+use crate::host::fs::{Kind, Meta};
+use crate::resource::nix_conf::NixConf;
+
+fn setting(key: &str, value: &str) -> Setting {
+    Setting {
+        file: NIX_CONF.into(),
+        line: format!("{key} = {value}"),
+        key: key.to_owned(),
+        value: value.to_owned(),
+    }
+}
+
+fn healthy() -> ConfFacts {
+    let conf = NixConf {
+        settings: Vec::new(),
+        includes: Vec::new(),
+    };
+    ConfFacts {
+        at: At {
+            path: NIX_CONF.into(),
+            meta: Some(Meta {
+                kind: Kind::File,
+                mode: 0o644,
+                uid: 0,
+                gid: 0,
+                size: 1,
+                device: 1,
+                modified: 0,
+            }),
+            target: None,
+        },
+        settings: vec![
+            setting("build-users-group", "nixbld"),
+            setting("max-jobs", "auto"),
+        ],
+        wrong: Vec::new(),
+        lost_includes: Vec::new(),
+        lost_files: Vec::new(),
+        bundle: Some("/etc/ssl/certs/ca-certificates.crt".into()),
+        ours: Some((conf, Presence::Present)),
+        group: Some("nixbld".to_owned()),
+        uid_map: vec![IdRange {
+            first: 0,
+            count: u32::MAX,
+        }],
+        refusal: None,
+        unknown: Vec::new(),
+    }
+}
+
+fn with(change: impl FnOnce(&mut ConfFacts)) -> Vec<Found> {
+    let mut facts = healthy();
+    change(&mut facts);
+    judge(&facts)
+}
+
+fn wrong(line: &str) -> WrongLine {
+    WrongLine {
+        file: NIX_CONF.into(),
+        number: 3,
+        line: line.to_owned(),
+    }
+}
+
+#[test]
+fn a_group_that_is_set_twice_is_told() {
+    let found = with(|facts| {
+        let other = setting("build-users-group", "others");
+        facts.settings.insert(0, other);
+    });
+    assert_eq!(ids(&found), ["conf.wrong-group build-users-group"]);
+    assert_eq!(found[0].severity, Severity::Warning);
+    let twice = with(|facts| facts.settings.push(setting("build-users-group", "nixbld")));
+    assert_eq!(twice, []);
+}
+
+fn lost(key: &str) -> (Setting, std::path::PathBuf) {
+    (setting(key, "/gone"), "/gone".into())
+}
+
+#[test]
+fn a_healthy_machine_has_no_finding() {
+    assert_eq!(judge(&healthy()), []);
+    // A link is managed by somebody else; a machine with room for the ids may allocate them.
+    assert_eq!(
+        with(|facts| facts.at.target = Some("/etc/static/x".into())),
+        []
+    );
+    let found = with(|facts| facts.settings.push(setting("auto-allocate-uids", "true")));
+    assert_eq!(found, []);
+    assert_eq!(with(|facts| facts.settings.clear()), []);
+}
+
+#[test]
+fn what_is_wrong_is_named() {
+    type Change = fn(&mut ConfFacts);
+    let table: [(Change, &str, usize); 13] = [
+        (
+            |facts| facts.at.meta.as_mut().unwrap().mode = 0o600,
+            "conf.unreadable /etc/nix/nix.conf",
+            0,
+        ),
+        (
+            |facts| facts.wrong = vec![wrong("a=b")],
+            "conf.syntax /etc/nix/nix.conf:3",
+            1,
+        ),
+        (
+            |facts| facts.lost_includes = vec![wrong("include x")],
+            "conf.include-missing /etc/nix/nix.conf:3",
+            1,
+        ),
+        (
+            |facts| facts.lost_files = vec![lost("ssl-cert-file")],
+            "conf.missing-ca ssl-cert-file /gone",
+            1,
+        ),
+        (
+            |facts| facts.lost_files = vec![lost("post-build-hook")],
+            "conf.hook-missing post-build-hook /gone",
+            1,
+        ),
+        (
+            |facts| facts.lost_files = vec![lost("netrc-file")],
+            "conf.netrc-missing netrc-file /gone",
+            0,
+        ),
+        (
+            |facts| facts.lost_files = vec![lost("secret-key-files")],
+            "conf.key-missing secret-key-files /gone",
+            1,
+        ),
+        (
+            |facts| facts.settings.push(setting("build-users-group", "others")),
+            "conf.wrong-group build-users-group",
+            0,
+        ),
+        (
+            |facts| {
+                facts.settings.push(setting("auto-allocate-uids", "true"));
+                facts.uid_map[0].count = 65536;
+            },
+            "conf.breaking auto-allocate-uids",
+            0,
+        ),
+        (
+            |facts| facts.settings.push(setting("max-jobs", "0")),
+            "conf.breaking max-jobs",
+            0,
+        ),
+        (
+            |facts| facts.ours.as_mut().unwrap().1 = Presence::Absent,
+            "conf.settings-missing /etc/nix/nix.conf",
+            1,
+        ),
+        (
+            |facts| facts.unknown = vec!["coresx".to_owned()],
+            "conf.unknown-setting coresx",
+            0,
+        ),
+        (
+            |facts| facts.refusal = Some("no".to_owned()),
+            "conf.refused /etc/nix/nix.conf",
+            0,
+        ),
+    ];
+    for (change, expected, cures) in table {
+        let found = with(change);
+        assert_eq!(ids(&found), [expected]);
+        assert_eq!(found[0].cures.len(), cures, "{expected}");
+        assert_eq!(found[0].help.is_empty(), cures > 0, "{expected}");
+    }
+}
+
+#[test]
+fn a_bundle_that_is_there_takes_the_place_of_one_that_is_not() {
+    let found = with(|facts| facts.lost_files = vec![lost("ssl-cert-file")]);
+    let [Cure::Mend(Mend::ConfLine(it))] = &found[0].cures[..] else {
+        panic!()
+    };
+    assert_eq!(
+        it.instead,
+        ["ssl-cert-file = /etc/ssl/certs/ca-certificates.crt"]
+    );
+    let found = with(|facts| {
+        facts.lost_files = vec![lost("ssl-cert-file")];
+        facts.bundle = None;
+    });
+    assert!(found[0].cures.is_empty() && !found[0].help.is_empty());
+}
+
+#[test]
+fn what_others_manage_is_not_written_to() {
+    let found = with(|facts| {
+        facts.at.target = Some("/etc/static/nix/nix.conf".into());
+        facts.lost_files = vec![lost("post-build-hook")];
+    });
+    assert!(found[0].cures.is_empty() && found[0].help.contains("a link"));
+}
+
+#[test]
+fn what_nix_says_counts_only_where_nothing_else_explains_it() {
+    let found = with(|facts| {
+        facts.wrong = vec![wrong("a=b")];
+        facts.refusal = Some("syntax error".to_owned());
+    });
+    assert_eq!(ids(&found), ["conf.syntax /etc/nix/nix.conf:3"]);
+}
