@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::host::Host;
-use crate::resource::file::SavedFile;
+use crate::resource::file::{Rights, SavedFile};
 use crate::resource::saved::{Seen, foreign, look};
 use crate::resource::{Context, Description, ResourceError, Result, Undo, Undone};
 
@@ -78,15 +78,16 @@ impl ConfLine {
     }
 
     fn change(&self, host: &Host, change: impl Fn(&[u8]) -> Option<Vec<u8>>) -> Result<()> {
-        if let Some((content, mode, owner)) = self.read(host)?
+        if let Some((content, Rights { mode, uid, gid })) = self.read(host)?
             && let Some(changed) = change(&content)
         {
-            host.fs.write(&self.file, &changed, mode, Some(owner))?;
+            host.fs
+                .write(&self.file, &changed, mode, Some((uid, gid)))?;
         }
         Ok(())
     }
 
-    fn read(&self, host: &Host) -> Result<Option<(Vec<u8>, u32, (u32, u32))>> {
+    fn read(&self, host: &Host) -> Result<Option<(Vec<u8>, Rights)>> {
         match look(host, Path::new(&self.file))? {
             Seen::Nothing => Ok(None),
             Seen::Saved(SavedFile::Regular {
@@ -94,7 +95,7 @@ impl ConfLine {
                 mode,
                 uid,
                 gid,
-            }) => Ok(Some((content, mode, (uid, gid)))),
+            }) => Ok(Some((content, Rights { mode, uid, gid }))),
             seen => Err(foreign(self.describe().id, seen.words())),
         }
     }
