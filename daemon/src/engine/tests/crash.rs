@@ -23,7 +23,8 @@ fn a_cut_after_every_record_comes_to_the_same_end() {
     for cut in 1..entries.len() {
         for effect in [false, true] {
             let other = Fixture::new();
-            rebuild(&other, &record, &entries[..cut], &steps, effect);
+            let act = |step: &Step| write(&other, step);
+            rebuild(&other, &record, &entries[..cut], &steps, effect, &act);
             let engine = other.engine(Files(NAMES.to_vec()));
             let view = end_of(&engine, &id);
             assert_eq!(view.state, State::Succeeded, "cut after record {cut}");
@@ -33,13 +34,15 @@ fn a_cut_after_every_record_comes_to_the_same_end() {
     }
 }
 
-/// Writes database and files as a daemon leaves them that dies after the last of `entries`.
-fn rebuild(
+/// Writes database and files as a daemon leaves them that dies after the last of `entries`; `act`
+/// is what a step does.
+pub(super) fn rebuild(
     fixture: &Fixture,
     whole: &OperationRecord,
     entries: &[Entry],
     steps: &[PlannedStep],
     effect: bool,
+    act: &dyn Fn(&Step),
 ) {
     let store = Store::open(&fixture.state.path().join("state")).unwrap();
     let mut record = whole.clone();
@@ -55,8 +58,8 @@ fn rebuild(
                 record.state = State::Running;
             }
             Record::State { state } => record.state = *state,
-            Record::Done { step } => write(fixture, &steps[*step as usize].step),
-            Record::Started { step, .. } if effect => write(fixture, &steps[*step as usize].step),
+            Record::Done { step } => act(&steps[*step as usize].step),
+            Record::Started { step, .. } if effect => act(&steps[*step as usize].step),
             _ => {}
         }
     }

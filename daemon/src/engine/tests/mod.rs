@@ -8,6 +8,7 @@ mod life;
 mod owned;
 mod queue;
 mod race;
+mod repair;
 mod state;
 mod switch;
 mod told;
