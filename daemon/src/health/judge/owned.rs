@@ -5,6 +5,9 @@ use crate::health::check::Check;
 use crate::health::look::owned::{OwnedFact, is_daemon_unit};
 use crate::resource::{Presence, Resource};
 
+/// Programs are copied from where they were unpacked, which is seldom there later.
+const REINSTALL: &str = "put the program back: run `nixctl daemon install` of the version you want";
+
 pub(super) fn judge(facts: &[OwnedFact]) -> Vec<Found> {
     facts.iter().filter_map(one).collect()
 }
@@ -34,7 +37,12 @@ fn one(fact: &OwnedFact) -> Option<Found> {
                 Resource::Block(_) => format!("{subject} has no lines for Nix any more"),
                 _ => format!("{subject} is gone"),
             };
-            found(check).seen(seen).ensure(resource.clone())
+            let found = found(check).seen(seen);
+            if fact.has_source {
+                found.ensure(resource.clone())
+            } else {
+                found.help(REINSTALL)
+            }
         }
         Ok(Presence::Drifted(seen)) => found(Check::OwnRights)
             .seen(format!("{subject}: {seen}"))
@@ -60,9 +68,7 @@ fn changed(resource: &Resource, found: impl Fn(Check) -> Found, seen: &str) -> F
             .seen(seen)
             .set_aside(&it.path)
             .ensure(resource.clone()),
-        Resource::Program(_) => found(Check::Changed)
-            .seen(seen)
-            .help("put the program back: run `nixctl daemon install` of the version you want"),
+        Resource::Program(_) => found(Check::Changed).seen(seen).help(REINSTALL),
         _ => found(Check::Changed)
             .seen(seen)
             .help("move what is there out of the way, then run `nixctl repair`"),
@@ -97,12 +103,14 @@ mod tests {
     use crate::resource::block::Block;
     use crate::resource::file::File;
     use crate::resource::group::Group;
+    use crate::resource::program::Program;
 
     fn fact(resource: Resource, seen: Presence) -> OwnedFact {
         OwnedFact {
             resource,
             seen: Ok(seen),
             has_folder: true,
+            has_source: true,
         }
     }
 
@@ -163,6 +171,21 @@ mod tests {
             assert_eq!(found[0].cures.len(), cures, "{expected}");
             assert_eq!(found[0].help.is_empty(), cures > 0, "{expected}");
         }
+    }
+
+    #[test]
+    fn a_program_without_its_source_is_not_made() {
+        let program = Resource::Program(Program {
+            from: "/gone/nixctl".into(),
+            sha256: String::new(),
+            path: "/usr/local/bin/nixctl".into(),
+        });
+        let mut fact = fact(program, Presence::Absent);
+        assert_eq!(judge(std::slice::from_ref(&fact))[0].cures.len(), 1);
+        fact.has_source = false;
+        let found = judge(&[fact]);
+        assert_eq!(ids(&found), ["own.lost /usr/local/bin/nixctl"]);
+        assert!(found[0].cures.is_empty() && found[0].help.contains("daemon install"));
     }
 
     #[test]

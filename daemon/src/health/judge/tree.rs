@@ -1,5 +1,7 @@
 //! Whether the folders, links and store paths below /nix are as Nix needs them.
 
+use std::path::Path;
+
 use super::Found;
 use crate::health::check::Check;
 use crate::health::look::At;
@@ -42,10 +44,20 @@ fn store_gone(facts: &TreeFacts) -> Option<Found> {
     )
 }
 
+/// Folders that only the daemon enters: Nix may close them to others.
+const OF_THE_DAEMON: [&str; 4] = [
+    "/nix/var/log/nix/drvs",
+    "/nix/var/nix/temproots",
+    "/nix/var/nix/userpool",
+    "/nix/var/nix/builds",
+];
+
 /// Others must be able to read and enter it, and only root to change it.
 fn rights(at: &At) -> Option<Found> {
     let meta = at.meta.filter(|meta| meta.kind == Kind::Directory)?;
-    let is_right = meta.uid == 0 && meta.mode & MODE == MODE && meta.mode & 0o022 == 0;
+    let is_private = OF_THE_DAEMON.iter().any(|path| at.path == Path::new(path));
+    let needed = if is_private { 0o700 } else { MODE };
+    let is_right = meta.uid == 0 && meta.mode & needed == needed && meta.mode & 0o022 == 0;
     if is_right {
         return None;
     }
@@ -242,6 +254,9 @@ mod tests {
         assert_eq!(judge(&healthy()), []);
         // A folder that is missing is told by the tree's own probe.
         assert_eq!(with(|facts| facts.folders[1].meta = None), []);
+        // Some releases close the folder of running builds.
+        let found = with(|facts| facts.folders[1] = at("/nix/var/nix/builds", 0o711, 0));
+        assert_eq!(found, []);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use super::{Scene, is_daemons_own};
 use crate::catalogue::facts::leftovers::{UNIT_DIR, UNITS};
+use crate::host::Fs;
 use crate::resource::{Presence, Resource};
 
 /// One owned thing and what its probe saw.
@@ -17,6 +18,8 @@ pub struct OwnedFact {
     pub seen: Result<Presence, String>,
     /// Whether the folder that it lies in is there.
     pub has_folder: bool,
+    /// Whether it can be made again: what it is copied from is there.
+    pub has_source: bool,
 }
 
 /// Probes the owned things that `is_wanted` picks.
@@ -30,8 +33,17 @@ pub(super) fn look(scene: &Scene<'_>, is_wanted: fn(&Resource) -> bool) -> Vec<O
                 .probe(scene.host)
                 .map_err(|error| error.to_string()),
             has_folder: has_folder(scene, resource),
+            has_source: has_source(resource),
         })
         .collect()
+}
+
+/// Programs are copied from another place, on the running machine also for an image.
+fn has_source(resource: &Resource) -> bool {
+    match resource {
+        Resource::Program(it) => Fs::at("/").meta(&it.from).is_ok_and(|meta| meta.is_some()),
+        _ => true,
+    }
 }
 
 fn has_folder(scene: &Scene<'_>, resource: &Resource) -> bool {
