@@ -40,7 +40,7 @@ fn no_manager() -> Found {
         .expected("systemd, which starts nix-daemon")
         .help(
             "under WSL add `[boot]` and `systemd=true` to /etc/wsl.conf and run `wsl --shutdown`; \
-             in a container run `nixctld run`, which keeps nix-daemon running itself",
+             in a container run `nixctl daemon run`, which keeps nix-daemon running itself",
         )
 }
 
