@@ -158,8 +158,8 @@ checks! {
         "/nix is a symbolic link",
         "Nix refuses a store behind a symbolic link, because programs would see two names for the same path. The other place has to be mounted at /nix (mount --bind) instead.";
     WaitingUnits = Mounts / "waiting-units", Error, Auto,
-        "units failed because the store was not there",
-        "These units start programs from /nix, and failed while it was not mounted. The store is there now. Their failure is forgotten and they are started again.";
+        "units did not start because the store was not there",
+        "These units start programs from /nix, or are links into it, and it was not mounted when the machine was booted. The store is there now. Their failure is forgotten and they are started.";
 
     SocketDead = Daemon / "socket-dead", Critical, Auto,
         "the socket of nix-daemon is not listening",

@@ -127,7 +127,7 @@ fn noexec(facts: &MountFacts) -> Option<Found> {
 fn waiting(facts: &MountFacts) -> Vec<Found> {
     let one = |it: &crate::health::look::mounts::Waiting| {
         Found::new(Check::WaitingUnits, it.unit.clone())
-            .seen("it failed because its program was not there")
+            .seen("it did not start because /nix was not there")
             .expected("it runs, now that /nix is there")
             .mend(Mend::Start(Start {
                 unit: it.unit.clone(),

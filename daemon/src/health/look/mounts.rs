@@ -1,31 +1,29 @@
 //! What should be mounted at /nix and below, by /etc/fstab and by mount units, and what is.
 
+mod waiting;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use nixctl_planner::units::{Fstab, Mode, UnitFile, escape_path};
 
-use super::{At, Result, Scene, text};
-use crate::catalogue::facts::links::{exists, follow, read_text};
+use super::{At, Result, Scene};
+use crate::catalogue::facts::links::{follow, read_text};
 use crate::host::mounts::{self, MOUNTINFO, Mount};
 use crate::host::service::UnitState;
+
+pub use waiting::Waiting;
 
 /// Largest list of mounts, and largest fstab, that is read.
 const MOUNTS_LIMIT: u64 = 8 << 20;
 const FSTAB_LIMIT: u64 = 1 << 20;
 /// Largest unit file that is read.
 const UNIT_LIMIT: u64 = 64 << 10;
-/// Failed units that are looked at: on a machine where more fail, the store is not the reason.
-const FAILED_LIMIT: usize = 64;
 /// Points that a mount unit is looked for.
 const POINTS: [&str; 4] = ["/nix", "/nix/store", "/nix/var", "/nix/var/nix"];
 const FSTAB: &str = "/etc/fstab";
 /// Where Nix keeps what must always be writable.
 const STATE: &str = "/nix/var/nix";
-
-/// Exit codes of systemd for a program, folder or root that is not there: they tell of units that
-/// failed because something was not mounted.
-const NOT_THERE: [i32; 3] = [203, 200, 226];
 
 /// Mounts of the store.
 #[derive(Debug, Clone, PartialEq)]
@@ -38,7 +36,7 @@ pub struct MountFacts {
     pub holds_state: Option<Mount>,
     /// Whether programs cannot run from the store.
     pub noexec: bool,
-    /// Units that failed as those do whose programs are not there, and that name /nix.
+    /// Units that need /nix and did not start for want of it.
     pub waiting: Vec<Waiting>,
 }
 
@@ -69,15 +67,6 @@ pub struct Wanted {
     pub elsewhere: Vec<PathBuf>,
 }
 
-/// A unit that failed and needs /nix.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Waiting {
-    /// Unit.
-    pub unit: String,
-    /// Whether it ends once it has done its work.
-    pub is_oneshot: bool,
-}
-
 pub(super) fn look(scene: &Scene<'_>) -> Result<MountFacts> {
     let fs = &scene.host.fs;
     let table = read_text(fs, Path::new(MOUNTINFO), MOUNTS_LIMIT)?.unwrap_or_default();
@@ -92,12 +81,13 @@ pub(super) fn look(scene: &Scene<'_>) -> Result<MountFacts> {
     let holds_state = Path::new(STATE)
         .ancestors()
         .find_map(|point| mounts::at(&mounts, point));
+    let waiting = waiting::look(scene, !wanted.is_empty())?;
     Ok(MountFacts {
         nix: At::look(fs, "/nix")?,
         wanted: wanted.into_values().collect(),
         holds_state: holds_state.cloned(),
         noexec: fs.space(Path::new("/nix/store"))?.noexec,
-        waiting: waiting(scene)?,
+        waiting,
     })
 }
 
@@ -226,52 +216,6 @@ fn device_path(device: &str) -> Option<PathBuf> {
     device.starts_with("/dev/").then(|| PathBuf::from(device))
 }
 
-/// Failed units that name /nix and failed for want of something that was not there.
-fn waiting(scene: &Scene<'_>) -> Result<Vec<Waiting>> {
-    let fs = &scene.host.fs;
-    let (Some(control), true) = (
-        scene.host.services.control(),
-        exists(fs, Path::new("/nix/store"))?,
-    ) else {
-        return Ok(Vec::new());
-    };
-    let loaded = control.loaded()?;
-    let is_nix_daemon = |name: &str| name.starts_with("nix-daemon.");
-    let failed: Vec<&str> = loaded
-        .iter()
-        .filter(|unit| unit.active == "failed" && !is_nix_daemon(&unit.name))
-        .map(|unit| unit.name.as_str())
-        .take(FAILED_LIMIT)
-        .collect();
-    let mut found = Vec::new();
-    for (unit, fragment) in control.fragments(&failed) {
-        let details = control.details(&unit)?;
-        let was_absent = NOT_THERE.contains(&details.exit_status);
-        let is_link = fragment.starts_with("/nix/");
-        let content = match fragment.as_str() {
-            "" => None,
-            _ if is_link => None,
-            path => text(fs, Path::new(path), UNIT_LIMIT).unwrap_or_default(),
-        };
-        let content = content.unwrap_or_default();
-        if was_absent && (is_link || names_nix(&content)) {
-            found.push(Waiting {
-                is_oneshot: content.lines().any(|line| line.trim() == "Type=oneshot"),
-                unit,
-            });
-        }
-    }
-    Ok(found)
-}
-
-/// Whether a unit file has a line that needs something below /nix.
-fn names_nix(content: &str) -> bool {
-    let needs = |line: &str| line.starts_with("Exec") || line.starts_with("WorkingDirectory");
-    content
-        .lines()
-        .any(|line| needs(line.trim_start()) && line.contains("/nix/"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::testing::look_at;
@@ -338,36 +282,5 @@ mod tests {
             (state.point.as_path(), state.read_only),
             (Path::new("/nix"), true)
         );
-    }
-
-    #[test]
-    fn units_that_missed_the_store_are_told_from_those_that_failed_otherwise() {
-        let machine = Machine::new().directory("/nix/store");
-        let mut machine = machine;
-        for (unit, text, code) in [
-            ("a.service", "ExecStart=/nix/store/x/bin/a\n", 203),
-            ("b.service", "ExecStart=/nix/store/x/bin/b\n", 1),
-            ("c.service", "ExecStart=/usr/bin/c\n", 203),
-            (
-                "d.service",
-                "Type=oneshot\nExecStart=/nix/store/x/bin/d\n",
-                203,
-            ),
-            ("nix-daemon.service", "ExecStart=/nix/store/x\n", 203),
-        ] {
-            let text = format!("[Service]\n{text}");
-            machine = machine
-                .file(&format!("/etc/systemd/system/{unit}"), &text)
-                .unit(unit, "enabled", "failed");
-            machine
-                .services()
-                .change_details(unit, |details| details.exit_status = code);
-        }
-        let waiting = of(&machine).waiting;
-        let names: Vec<(&str, bool)> = waiting
-            .iter()
-            .map(|it| (it.unit.as_str(), it.is_oneshot))
-            .collect();
-        assert_eq!(names, [("a.service", false), ("d.service", true)]);
     }
 }
