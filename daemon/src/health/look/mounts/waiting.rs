@@ -5,7 +5,7 @@
 //! /nix) or they depend on the mount. The second kind is only looked for where /nix is a mount,
 //! and never on NixOS, where every unit is a link into the store.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::super::{Result, Scene, text};
 use super::UNIT_LIMIT;
@@ -108,7 +108,7 @@ fn needing(scene: &Scene<'_>, unit: String, file: &Path) -> Result<Option<Waitin
     // A unit that cannot be read as a file is none that somebody waits for.
     let content = text(fs, &followed.path, UNIT_LIMIT).ok().flatten();
     let content = content.unwrap_or_default();
-    let is_link = in_nix(&followed.path) || followed.links.iter().any(in_nix);
+    let is_link = in_nix(&followed.path) || followed.links.iter().any(|link| in_nix(link));
     let has_conditions = content
         .lines()
         .any(|line| line.starts_with("Condition") || line.starts_with("Assert"));
@@ -119,7 +119,7 @@ fn needing(scene: &Scene<'_>, unit: String, file: &Path) -> Result<Option<Waitin
     }))
 }
 
-fn in_nix(path: &PathBuf) -> bool {
+fn in_nix(path: &Path) -> bool {
     path.starts_with("/nix")
 }
 
