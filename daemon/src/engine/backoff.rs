@@ -1,22 +1,27 @@
-//! How long an operation that waits for something rests before it looks again.
+//! How long something that failed rests before it is tried again.
 //!
 //! Pure. The pause doubles with every try and is capped; machines that lost the same cache at the
 //! same time do not come back to it at the same time.
 
 use std::time::Duration;
 
-/// The first pause.
+/// The first pause of an operation that waits for something.
 const FIRST: Duration = Duration::from_secs(5);
-/// The longest pause.
+/// Its longest pause.
 const LONGEST: Duration = Duration::from_secs(300);
+
+/// The pause of an operation that waits for something, after so many tries (from 1).
+pub fn pause(tries: u32, chance: u32) -> Duration {
+    pause_between(FIRST, LONGEST, tries, chance)
+}
 
 /// The pause after so many tries (from 1). `chance` is a random number, which shortens it by up to a
 /// fifth.
-pub fn pause(tries: u32, chance: u32) -> Duration {
+pub fn pause_between(first: Duration, longest: Duration, tries: u32, chance: u32) -> Duration {
     let doubled = 1u32.checked_shl(tries.saturating_sub(1)).unwrap_or(0);
     let whole = match doubled {
-        0 => LONGEST,
-        factor => FIRST.saturating_mul(factor).min(LONGEST),
+        0 => longest,
+        factor => first.saturating_mul(factor).min(longest),
     };
     whole - whole / 5 * (chance % 1000) / 1000
 }

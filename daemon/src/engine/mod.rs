@@ -6,7 +6,7 @@
 //! undone is read and stored *before* its first attempt, so that a crash between the effect and
 //! its record loses nothing.
 
-mod backoff;
+pub(crate) mod backoff;
 mod boot;
 mod fault;
 pub mod handle;

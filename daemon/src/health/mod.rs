@@ -2,24 +2,35 @@
 //!
 //! | room | what it is |
 //! |---|---|
+//! | [`breaker`] | whether a remedy may be tried: back-off and a limit |
 //! | [`check`] | the table of checks: ids, how bad, what is done by default, explanations |
-//! | [`rows`] | the 134 real failures that were collected, and what is done about each |
-//! | [`round`] | looks at some areas and judges them |
-//! | [`look`] | reads the facts of one area of the machine; changes nothing |
+//! | [`history`] | what broke, what was done and whether it helped |
 //! | [`judge`] | facts to findings: pure |
+//! | [`look`] | reads the facts of one area of the machine; changes nothing |
 //! | [`mend`] | the small repairs that are no resource, as steps of a plan |
 //! | [`remedy`] | findings to one plan of steps |
+//! | [`round`] | looks at some areas and judges them |
+//! | [`rows`] | the 134 real failures that were collected, and what is done about each |
+//! | [`schedule`] | when a round of checks is due |
 //! | [`self_test`] | the proof after an install |
+//! | [`sighting`] | what a round saw of one check |
+//! | [`timeline`] | time that no set clock disturbs |
 //!
-//! A healthy machine has no finding. No remedy deletes a store, a volume or a file of a user.
+//! A healthy machine has no finding. No remedy deletes a store, a volume or a file of a user. Only
+//! `watch`, `database`, `mend` and `self_test` have effects.
 
+pub mod breaker;
 pub mod check;
+pub mod history;
 pub mod judge;
 pub mod look;
 pub mod mend;
 pub mod remedy;
 pub mod round;
 pub mod rows;
+pub mod schedule;
 pub mod self_test;
+pub mod sighting;
+pub mod timeline;
 #[cfg(test)]
 mod whole_tests;
