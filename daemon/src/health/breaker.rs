@@ -93,6 +93,12 @@ enum Stage {
     Asked,
 }
 
+/// The latest moment that these remember, on the timeline.
+pub fn latest(all: &BTreeMap<Sighting, Breaker>) -> u64 {
+    let moments = all.values().map(|breaker| breaker.since);
+    moments.max().unwrap_or(0)
+}
+
 /// What is to be stored: breakers by finding, `None` for the forgotten.
 pub type Changes = BTreeMap<Sighting, Option<Breaker>>;
 
@@ -212,12 +218,6 @@ impl Breakers {
             (of, breaker)
         };
         changed.into_iter().map(now).collect()
-    }
-
-    /// The latest moment that is remembered, on the timeline.
-    pub fn latest(&self) -> u64 {
-        let all = self.all.values();
-        all.map(|breaker| breaker.since).max().unwrap_or(0)
     }
 
     fn put(&mut self, of: &Sighting, breaker: Breaker) {

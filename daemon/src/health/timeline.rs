@@ -94,7 +94,7 @@ impl Timeline {
 }
 
 #[cfg(test)]
-pub(super) mod testing {
+pub(crate) mod testing {
     use super::*;
 
     /// A moment of a boot.

@@ -144,7 +144,7 @@ impl Change {
         self.put(JUDGEMENT_KEY.to_vec(), judgement)
     }
 
-    fn put<T: Serialize>(&mut self, key: Vec<u8>, value: &T) -> Result<(), StoreError> {
+    pub(super) fn put<T: Serialize>(&mut self, key: Vec<u8>, value: &T) -> Result<(), StoreError> {
         let bytes = encode(&key, value)?;
         self.insert(key, bytes);
         Ok(())

@@ -8,7 +8,8 @@
 //! Keys: `m/schema`; `m/health` the last judgement; `o/ID` operations; `s/ID/STEP` planned steps;
 //! `j/ID/SEQUENCE` journal; `e/ID/STEP` what was owned before a step; `d/ID` asked to go down while
 //! at work; `w/RESOURCE` what is owned; `r/UID/REQUEST` operation of a user's request id; of switches
-//! `c/ID` confirmed, `p/ID` plan, `b/ID` what was before, `g/PATH` generations that have proven themselves, `a/PATH` how each stands with boots.
+//! `c/ID` confirmed, `p/ID` plan, `b/ID` what was before, `g/PATH` generations that have proven themselves, `a/PATH` how each stands with boots;
+//! `h/` health.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -28,6 +29,7 @@ mod change;
 mod codec;
 mod error;
 mod files;
+mod health;
 mod switch;
 
 pub use change::Change;
@@ -37,6 +39,7 @@ use codec::{decode, open_value, seal, shown};
 pub(super) use codec::{from_bincode, to_bincode};
 pub use error::StoreError;
 use files::*;
+pub use health::Remembered;
 
 /// Version of the keys and values; a newer one is refused, an older one migrated.
 pub const SCHEMA: u32 = 4;
