@@ -15,6 +15,7 @@
 //! | [`self_test`] | the proof after an install |
 //! | [`sighting`] | what a round saw of one check |
 //! | [`timeline`] | time that no set clock disturbs |
+//! | [`watch`] | tells areas of files that changed |
 //!
 //! A healthy machine has no finding. No remedy deletes a store, a volume or a file of a user. Only
 //! `watch`, `database`, `mend` and `self_test` have effects.
@@ -32,5 +33,6 @@ pub mod schedule;
 pub mod self_test;
 pub mod sighting;
 pub mod timeline;
+pub mod watch;
 #[cfg(test)]
 mod whole_tests;
