@@ -7,6 +7,7 @@
 //! | [`history`] | what broke, what was done and whether it helped |
 //! | [`judge`] | facts to findings: pure |
 //! | [`look`] | reads the facts of one area of the machine; changes nothing |
+//! | [`managed`] | resources of the files that the user put under care |
 //! | [`mend`] | the small repairs that are no resource, as steps of a plan |
 //! | [`remedy`] | findings to one plan of steps |
 //! | [`round`] | looks at some areas and judges them |
@@ -25,6 +26,7 @@ pub mod check;
 pub mod history;
 pub mod judge;
 pub mod look;
+pub mod managed;
 pub mod mend;
 pub mod remedy;
 pub mod round;

@@ -10,6 +10,8 @@ use serde::Deserialize;
 use toml::Value;
 use toml::de::{DeTable, DeValue, ValueDeserializer};
 
+use super::health::{POLICY_KEY, flattened, merged};
+use super::managed::{self, MANAGED};
 use super::value::{check, defaults, nearest, sections};
 use super::{FRAGMENT_DIRECTORY, MAIN_FILE, SettingView, Settings, SettingsError};
 
@@ -48,7 +50,10 @@ pub fn merge(files: &[(PathBuf, String)]) -> Result<(Settings, Vec<SettingView>)
         .map(|(key, value)| (key, (value, String::new())))
         .collect();
     for (path, text) in files {
-        for (key, value) in entries(path, text)? {
+        for (key, mut value) in entries(path, text)? {
+            if let (POLICY_KEY, Some((earlier, _))) = (key.as_str(), effective.get(&key)) {
+                value = merged(earlier, value);
+            }
             effective.insert(key, (value, path.display().to_string()));
         }
     }
@@ -61,8 +66,10 @@ pub fn merge(files: &[(PathBuf, String)]) -> Result<(Settings, Vec<SettingView>)
             file,
         });
         let (section, name) = key.split_once('.').unwrap_or((&key, ""));
-        if let Some(Value::Table(table)) = whole.get_mut(section) {
-            table.insert(name.to_owned(), value);
+        match whole.get_mut(section) {
+            Some(Value::Table(table)) => drop(table.insert(name.to_owned(), value)),
+            Some(Value::Array(list)) => list.push(value),
+            _ => {}
         }
     }
     // Every value was accepted alone, so that this can only fail by a mistake of ours.
@@ -97,6 +104,11 @@ fn entries(path: &Path, text: &str) -> Result<Vec<(String, Value)>, SettingsErro
         if !sections().contains_key(section) {
             return Err(at(start, unknown(section, &known)));
         }
+        if section == MANAGED {
+            let all = managed::entries(content.get_ref());
+            found.extend(all.map_err(|(place, why)| at(place.unwrap_or(start), why))?);
+            continue;
+        }
         let DeValue::Table(table) = content.get_ref() else {
             return Err(at(
                 start,
@@ -111,6 +123,10 @@ fn entries(path: &Path, text: &str) -> Result<Vec<(String, Value)>, SettingsErro
             }
             let value = Value::deserialize(ValueDeserializer::from(value.clone()))
                 .map_err(|error| error.message().to_owned())
+                .map(|value| match key.as_str() {
+                    POLICY_KEY => flattened(value),
+                    _ => value,
+                })
                 .and_then(|value| check(&key, &value).map(|()| value))
                 .map_err(|why| at(start, format!("wrong value for `{key}`: {why}")))?;
             found.push((key, value));
@@ -138,6 +154,7 @@ fn shown(key: &str, value: &Value) -> String {
         Value::String(text) if key == "install.proxy" => {
             Value::String(without_password(text)).to_string()
         }
+        Value::Table(_) if key.starts_with(MANAGED) => managed::shown(value).to_string(),
         _ => value.to_string(),
     }
 }

@@ -7,13 +7,17 @@
 
 mod edit;
 mod error;
+mod health;
 mod load;
+mod managed;
 mod switch;
 mod value;
 
 pub use edit::edit;
 pub use error::SettingsError;
+pub use health::{HealthSettings, MIN_INTERVAL_SECONDS, POLICIES};
 pub use load::{MAX_FILE_BYTES, load, merge};
+pub use managed::{MAX_MANAGED_BYTES, ManagedSettings, not_to_be_managed};
 pub use switch::{OnFailure, ProbeSettings, SwitchSettings};
 
 use serde::{Deserialize, Serialize};
@@ -35,6 +39,10 @@ pub struct Settings {
     pub daemon: DaemonSettings,
     /// How the system moves between generations.
     pub switch: SwitchSettings,
+    /// When the machine is looked at, and what is done about what is found.
+    pub health: HealthSettings,
+    /// Further files that are kept as they should be.
+    pub managed: Vec<ManagedSettings>,
 }
 
 /// `[install]`

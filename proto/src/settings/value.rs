@@ -53,6 +53,9 @@ fn sensible(key: &str, settings: &Settings) -> Result<(), String> {
         0 => Err("must be at least 1".to_owned()),
         _ => Ok(()),
     };
+    if let Some(name) = key.strip_prefix("health.") {
+        return settings.health.check(name);
+    }
     match key {
         "install.release_server" if !is_server(&install.release_server) => {
             Err("must be an http or https URL without a slash at the end".to_owned())
