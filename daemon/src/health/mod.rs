@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`breaker`] | whether a remedy may be tried: back-off and a limit |
 //! | [`check`] | the table of checks: ids, how bad, what is done by default, explanations |
+//! | [`database`] | copies of Nix's database, restored and salvaged from |
 //! | [`history`] | what broke, what was done and whether it helped |
 //! | [`judge`] | facts to findings: pure |
 //! | [`look`] | reads the facts of one area of the machine; changes nothing |
@@ -23,6 +24,7 @@
 
 pub mod breaker;
 pub mod check;
+pub mod database;
 pub mod history;
 pub mod judge;
 pub mod look;

@@ -18,6 +18,7 @@ use nixctl_proto::Code;
 use serde::{Deserialize, Serialize};
 
 use super::{Archive, Fetch, PayloadError, fetch, unpack};
+use crate::health::database;
 use crate::host::{Cancel, Fs};
 use crate::resource::Progress;
 
@@ -54,6 +55,8 @@ pub enum Task {
     /// Unpack an archive, check every entry, move its paths into the store, sync, and write the
     /// manifest.
     Unpack(Archive),
+    /// Copy, look at or restore Nix's database.
+    Database(database::Work),
 }
 
 /// Does heavy work.
@@ -93,6 +96,7 @@ impl Worker for InProcess {
         match task {
             Task::Fetch(task) => fetch::fetch(&self.fs, task, progress, cancel),
             Task::Unpack(archive) => unpack::unpack(&self.fs, archive, progress, cancel),
+            Task::Database(work) => Ok(database::work(&self.fs, work, progress, cancel)?),
         }
     }
 }
@@ -189,9 +193,7 @@ impl Worker for ChildWorker {
                 Err(RecvTimeoutError::Disconnected) => return Err(running.lost(&stderr)),
                 Err(RecvTimeoutError::Timeout) if heard.elapsed() > self.stall => {
                     let seconds = self.stall.as_secs();
-                    let message = format!(
-                        "cannot finish the work on the release: no progress for {seconds} s"
-                    );
+                    let message = format!("cannot finish the work: no progress for {seconds} s");
                     return Err(PayloadError::new(Code::Timeout, message));
                 }
                 Err(RecvTimeoutError::Timeout) => continue,

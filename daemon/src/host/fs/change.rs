@@ -8,7 +8,7 @@ use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat, renameat};
 use nix::sys::stat::{FchmodatFlags, Mode, UtimensatFlags, fchmod, fchmodat, mkdirat, utimensat};
 use nix::sys::time::TimeSpec;
-use nix::unistd::{Gid, Uid, UnlinkatFlags, fchownat, unlinkat};
+use nix::unistd::{Gid, Uid, UnlinkatFlags, fchownat, linkat, unlinkat};
 
 use super::open::{Place, listable, sync_dir};
 use super::write::sweep_for;
@@ -132,6 +132,26 @@ impl Fs {
         .map_err(io::Error::from)
         .and_then(|()| sync_dir(&new.dir))
         .and_then(|()| sync_dir(&old.dir))
+        .map_err(fail)
+    }
+
+    /// Gives a file a second name in the same file system, and syncs its folder.
+    ///
+    /// # Errors
+    /// When the operating system refuses; also when something has that name already.
+    pub fn link(&self, from: &Path, to: &Path) -> Result<(), FsError> {
+        let fail = failing("link", from);
+        let old = self.place(from).map_err(&fail)?;
+        let new = self.place(to).map_err(&fail)?;
+        linkat(
+            &old.dir,
+            old.name.as_os_str(),
+            &new.dir,
+            new.name.as_os_str(),
+            AtFlags::empty(),
+        )
+        .map_err(io::Error::from)
+        .and_then(|()| sync_dir(&new.dir))
         .map_err(fail)
     }
 
