@@ -122,16 +122,17 @@ impl ManagedSettings {
     }
 }
 
+/// Where a settings file is wrong, if it is not the list as a whole, and why.
+pub(super) type Wrong = (Option<usize>, String);
+
 /// The folder that a path lies in, or is, whose files cannot be managed.
 pub fn not_to_be_managed(path: &Path) -> Option<&'static str> {
     let mut all = NOT_TO_BE_MANAGED.into_iter();
     all.find(|own| path.starts_with(own))
 }
 
-/// The entries of one settings file: key and value, or where it is wrong and why.
-pub(super) fn entries(
-    content: &DeValue<'_>,
-) -> Result<Vec<(String, Value)>, (Option<usize>, String)> {
+/// The entries of one settings file: key and value.
+pub(super) fn entries(content: &DeValue<'_>) -> Result<Vec<(String, Value)>, Wrong> {
     let no_list = || {
         (
             None,
@@ -161,7 +162,7 @@ pub(super) fn entries(
     Ok(found)
 }
 
-fn known_keys(table: &DeTable<'_>) -> Result<(), (Option<usize>, String)> {
+fn known_keys(table: &DeTable<'_>) -> Result<(), Wrong> {
     for key in table.keys() {
         let name = key.get_ref().as_ref();
         if KEYS.contains(&name) {

@@ -9,6 +9,7 @@ use std::path::Path;
 
 use rusqlite::{Connection, Row};
 
+use super::examine::is_damage;
 use super::open::failing;
 use super::restore::aside_folder;
 use super::{DATABASE, DatabaseError, Job, REGISTRATION, Report, UNREGISTERED};
@@ -44,7 +45,11 @@ impl Job<'_> {
         let wanted: BTreeSet<String> = list.lines().map(str::to_owned).collect();
         let registered = self.known(Path::new(DATABASE))?;
         let wanted: BTreeSet<String> = wanted.difference(&registered).cloned().collect();
-        let mut found = self.read_damaged(&damaged, &wanted)?;
+        let mut found = match self.read_damaged(&damaged, &wanted) {
+            // So damaged that nothing can be read.
+            Err(DatabaseError::Sqlite { source, .. }) if is_damage(&source) => BTreeMap::new(),
+            found => found?,
+        };
         keep_closed(&mut found, &registered);
         let text: String = found.values().map(Found::registration).collect();
         let place = Path::new(REGISTRATION);

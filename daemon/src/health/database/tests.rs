@@ -399,6 +399,58 @@ fn what_is_only_half_known_is_not_salvaged() {
     assert_eq!(report, Report::Salvaged { found: 3, lost: 7 });
 }
 
+/// Whatever is damaged: what is written down is true, and nothing is both found and lost.
+#[test]
+fn what_is_salvaged_is_true() {
+    let machine = Machine::new(100);
+    let copy = machine.copied();
+    machine.add(&machine.nix(), 100..300);
+    let whole = std::fs::read(machine.path(DATABASE)).unwrap();
+    let pages = whole.len() / 4096;
+    let (mut all, mut some, mut none) = (0, 0, 0);
+    for page in 0..pages {
+        for kind in 0..3 {
+            let mut bytes = whole.clone();
+            let other = (page * 7 + 3) % pages;
+            let content = match kind {
+                0 => vec![0xa5; 4096],
+                1 => vec![0; 4096],
+                _ => whole[other * 4096..(other + 1) * 4096].to_vec(),
+            };
+            bytes[page * 4096..(page + 1) * 4096].copy_from_slice(&content);
+            std::fs::write(machine.path(DATABASE), &bytes).unwrap();
+            let aside = format!("damaged-{page}-{kind}");
+            let restore = Work::Restore {
+                copy: copy.clone(),
+                aside: aside.clone(),
+            };
+            machine.work(&restore).unwrap();
+            let copy = copy.clone();
+            machine.work(&Work::Compare { copy }).unwrap();
+            let report = machine.work(&Work::Salvage { aside }).unwrap();
+            let Report::Salvaged { found, lost } = report else {
+                panic!("{report:?}");
+            };
+            assert_eq!(found + lost, 200);
+            match (found, lost) {
+                (_, 0) => all += 1,
+                (0, _) => none += 1,
+                _ => some += 1,
+            }
+            let text = std::fs::read_to_string(machine.path(REGISTRATION)).unwrap();
+            let entries: Vec<&str> = text.lines().collect();
+            for entry in entries.chunks(7) {
+                let number: u32 = entry[0].rsplit('-').next().unwrap().parse().unwrap();
+                let (before, own) = (store_path(number - 1), store_path(number));
+                let hash = format!("{number:064x}");
+                let truth = [&own, &hash, "7", "", "2", &before, &own];
+                assert_eq!(entry, truth, "page {page}, kind {kind}");
+            }
+        }
+    }
+    assert!(all > 0 && some > 0 && none > 0, "{all}, {some}, {none}");
+}
+
 #[test]
 fn the_daemon_hears_from_its_child_how_it_ended() {
     let machine = Machine::new(10);
