@@ -1,11 +1,12 @@
 //! The copies that there are: their names, their order, and which of them goes first.
 //!
-//! A name says when the copy was made and how the database stood then, so that a copy needs no other
-//! file to be understood: `db-TIME-CHANGED.sqlite`, both in milliseconds since 1970.
+//! A name says which copy it is, when it was made and when the database had been changed then, so that
+//! no other file is needed: `db-NUMBER-TIME-CHANGED.sqlite`, times in milliseconds since 1970. The
+//! order is that of the numbers: a clock that is set makes no copy older than it is.
 
 use std::path::{Path, PathBuf};
 
-use super::{COPIES_DIR, DatabaseError};
+use super::{COPIES_DIR, DATABASE, DatabaseError, beside};
 use crate::host::Fs;
 use crate::host::fs::Kind;
 
@@ -15,7 +16,9 @@ const SUFFIX: &str = ".sqlite";
 /// A copy.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Copy {
-    /// When it was made, as its name says; later than all that were there.
+    /// Counts up.
+    pub number: u64,
+    /// When it was made.
     pub at: u64,
     /// When the database had been changed last.
     pub changed: u64,
@@ -26,7 +29,8 @@ pub struct Copy {
 impl Copy {
     /// Its name.
     pub fn name(&self) -> String {
-        format!("{PREFIX}{:013}-{:013}{SUFFIX}", self.at, self.changed)
+        let (number, at, changed) = (self.number, self.at, self.changed);
+        format!("{PREFIX}{number:06}-{at:013}-{changed:013}{SUFFIX}")
     }
 
     /// Where it lies.
@@ -36,8 +40,10 @@ impl Copy {
 
     fn read(name: &str, bytes: u64) -> Option<Copy> {
         let inner = name.strip_prefix(PREFIX)?.strip_suffix(SUFFIX)?;
-        let (at, changed) = inner.split_once('-')?;
+        let (number, times) = inner.split_once('-')?;
+        let (at, changed) = times.split_once('-')?;
         let copy = Copy {
+            number: number.parse().ok()?,
             at: at.parse().ok()?,
             changed: changed.parse().ok()?,
             bytes,
@@ -75,10 +81,35 @@ pub fn named(fs: &Fs, name: &str) -> Result<Copy, DatabaseError> {
     })
 }
 
-/// The time of a new copy: later than those that are there, whatever the clock says.
-pub(super) fn next_time(copies: &[Copy], now: u64) -> u64 {
-    let last = copies.last().map_or(0, |copy| copy.at.saturating_add(1));
-    now.max(last)
+/// Whether it is time for a copy: nothing was copied for so many milliseconds, and the database was
+/// changed since. For the daemon itself, before it starts a child for it.
+///
+/// # Errors
+/// When the files cannot be looked at.
+pub fn is_due(fs: &Fs, every: u64, now: u64) -> Result<bool, DatabaseError> {
+    let Some(last) = all(fs)?.pop() else {
+        return Ok(changed(fs)? > 0);
+    };
+    // However the clock was set.
+    Ok(now.abs_diff(last.at) >= every && changed(fs)? != last.changed)
+}
+
+/// When the database was changed last, itself or its log; 0: there is none.
+pub(super) fn changed(fs: &Fs) -> Result<u64, DatabaseError> {
+    let database = Path::new(DATABASE);
+    let mut changed = 0;
+    for path in [database.to_owned(), beside(database, "-wal")] {
+        let meta = fs.meta(&path)?.filter(|meta| meta.size > 0);
+        changed = changed.max(meta.map_or(0, |meta| meta.modified));
+    }
+    Ok(changed)
+}
+
+/// The number of a new copy.
+pub(super) fn next_number(copies: &[Copy]) -> u64 {
+    copies
+        .last()
+        .map_or(1, |last| last.number.saturating_add(1))
 }
 
 /// How many of the oldest copies must go before a new one fits, one always staying; `None`: that
@@ -105,19 +136,26 @@ mod tests {
     use super::*;
     use crate::host::fs::testing::rooted;
 
-    fn copy(at: u64, bytes: u64) -> Copy {
-        let changed = 5;
-        Copy { at, changed, bytes }
+    fn copy(number: u64, bytes: u64) -> Copy {
+        Copy {
+            number,
+            at: 1_700_000_000_000 - number,
+            changed: 5,
+            bytes,
+        }
     }
 
     #[test]
     fn names_say_what_copies_are() {
-        let one = copy(1_700_000_000_000, 3);
-        assert_eq!(one.name(), "db-1700000000000-0000000000005.sqlite");
+        let one = copy(7, 3);
+        let name = "db-000007-1699999999993-0000000000005.sqlite";
+        assert_eq!(one.name(), name);
         for (name, found) in [
             (one.name().as_str(), Some(one.clone())),
-            ("db-1700000000000-5.sqlite", None),
-            ("db-x-0000000000005.sqlite", None),
+            ("db-7-1699999999993-0000000000005.sqlite", None),
+            ("db-000007-1699999999993-5.sqlite", None),
+            ("db-000007-0000000000005.sqlite", None),
+            ("db-x-1699999999993-0000000000005.sqlite", None),
             (".incoming.sqlite", None),
             ("report.json", None),
         ] {
@@ -126,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn copies_are_listed_by_their_time() {
+    fn copies_are_listed_in_their_order() {
         let (dir, fs) = rooted();
         assert!(all(&fs).unwrap().is_empty());
         let folder = dir.path().join("var/lib/nixctl/database");
@@ -144,10 +182,36 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_went_back_makes_no_copy_older() {
-        assert_eq!(next_time(&[], 50), 50);
-        assert_eq!(next_time(&[copy(40, 1)], 50), 50);
-        assert_eq!(next_time(&[copy(40, 1), copy(90, 1)], 50), 91);
+    fn a_copy_is_due_after_its_time_and_a_change() {
+        let (dir, fs) = rooted();
+        for folder in ["var/lib/nixctl/database", "nix/var/nix/db"] {
+            std::fs::create_dir_all(dir.path().join(folder)).unwrap();
+        }
+        assert!(!is_due(&fs, 0, 1).unwrap(), "there is nothing to copy");
+        let database = dir.path().join(DATABASE.trim_start_matches('/'));
+        std::fs::write(&database, "x").unwrap();
+        assert!(is_due(&fs, 1000, 1).unwrap(), "there is no copy yet");
+        let last = Copy {
+            changed: changed(&fs).unwrap(),
+            ..copy(1, 1)
+        };
+        let path = dir.path().join(last.path().strip_prefix("/").unwrap());
+        std::fs::write(path, "x").unwrap();
+        assert!(
+            !is_due(&fs, 1000, last.at + 5000).unwrap(),
+            "nothing was changed"
+        );
+        std::fs::write(format!("{}-wal", database.display()), "").unwrap();
+        assert!(
+            !is_due(&fs, 1000, last.at + 5000).unwrap(),
+            "an empty log is no change"
+        );
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        std::fs::write(format!("{}-wal", database.display()), "x").unwrap();
+        for (now, due) in [(999, false), (1000, true), (0, false)] {
+            assert_eq!(is_due(&fs, 1000, last.at + now).unwrap(), due, "{now}");
+        }
+        assert!(is_due(&fs, 1000, 7).unwrap(), "the clock went back");
     }
 
     proptest! {

@@ -26,7 +26,7 @@ impl Job<'_> {
     pub(super) fn copy(&self, keep: u32, reserve: u64, at: u64) -> Result<Report, DatabaseError> {
         self.remove_incoming()?;
         let database = Path::new(DATABASE);
-        let changed = self.changed(database)?;
+        let changed = copies::changed(self.fs)?;
         let mut copies = copies::all(self.fs)?;
         if let Some(last) = copies.last().filter(|last| last.changed == changed) {
             let copy = last.name();
@@ -34,7 +34,8 @@ impl Job<'_> {
         }
         let mut dropped = self.make_room(&mut copies, reserve)?;
         let new = Copy {
-            at: copies::next_time(&copies, at),
+            number: copies::next_number(&copies),
+            at,
             changed,
             bytes: 0,
         };
@@ -125,16 +126,6 @@ impl Job<'_> {
         let file = file.ok_or_else(|| fail(std::io::ErrorKind::NotFound.into()))?;
         file.sync_all().map_err(fail)?;
         Ok(file.metadata().map_err(fail)?.len())
-    }
-
-    /// When the database was changed last: itself, or its log.
-    fn changed(&self, database: &Path) -> Result<u64, DatabaseError> {
-        let mut changed = 0;
-        for path in [database.to_owned(), beside(database, "-wal")] {
-            let meta = self.fs.meta(&path)?.filter(|meta| meta.size > 0);
-            changed = changed.max(meta.map_or(0, |meta| meta.modified));
-        }
-        Ok(changed)
     }
 
     fn make_room(

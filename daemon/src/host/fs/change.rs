@@ -252,6 +252,23 @@ mod tests {
     }
 
     #[test]
+    fn a_second_name_replaces_nothing() {
+        let (dir, fs) = rooted();
+        std::fs::write(dir.path().join("one"), "1").unwrap();
+        symlink("one", dir.path().join("link")).unwrap();
+        fs.link(Path::new("/one"), Path::new("/two")).unwrap();
+        assert_eq!(
+            std::fs::metadata(dir.path().join("two")).unwrap().nlink(),
+            2
+        );
+        assert!(fs.link(Path::new("/one"), Path::new("/two")).is_err());
+        assert!(fs.link(Path::new("/none"), Path::new("/three")).is_err());
+        fs.link(Path::new("/link"), Path::new("/four")).unwrap();
+        let four = fs.meta(Path::new("/four")).unwrap().unwrap();
+        assert_eq!(four.kind, Kind::Link, "the link itself");
+    }
+
+    #[test]
     fn removing_what_is_not_there_is_nothing() {
         let (dir, fs) = rooted();
         fs.remove_file(Path::new("/no")).unwrap();
