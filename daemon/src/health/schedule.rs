@@ -3,7 +3,7 @@
 //! A round of everything is due at boot, after every operation and each time the timer ends;
 //! a round of some areas when their files changed, a unit failed or a remedy's pause is over;
 //! whatever somebody asks for is due at once. What belongs together is waited for a moment. Rounds
-//! that nobody asked for take from a small store of them, which fills by one in each
+//! that nobody asked for have a small allowance, which grows by one in each
 //! [`MIN_INTERVAL`]: one event is answered at once, a flood of them costs no more than a round
 //! in that time. Pure; times are milliseconds of a clock that nobody can set.
 
@@ -68,8 +68,8 @@ pub struct Schedule {
     pending: Option<Due>,
     /// When a remedy may be tried again, and where.
     remedy: Option<(u64, Areas)>,
-    /// Rounds in store, in milliseconds of [`MIN_INTERVAL`], at the time beside it.
-    store: (u64, u64),
+    /// Rounds that are allowed, in milliseconds of [`MIN_INTERVAL`], at the time beside it.
+    allowance: (u64, u64),
     is_busy: bool,
 }
 
@@ -87,7 +87,7 @@ impl Schedule {
             timer: None,
             pending: Some(boot),
             remedy: None,
-            store: (BURST * millis(MIN_INTERVAL), now),
+            allowance: (BURST * millis(MIN_INTERVAL), now),
             is_busy: false,
         }
     }
@@ -138,14 +138,14 @@ impl Schedule {
         if self.is_busy {
             return None;
         }
-        let stored = self.next_in_store();
+        let allowed = self.next_allowed();
         let pending = self.pending.clone().map(|mut pending| {
             let is_free = pending.causes.contains(&Cause::Asked);
-            pending.at = pending.at.max(if is_free { 0 } else { stored });
+            pending.at = pending.at.max(if is_free { 0 } else { allowed });
             pending
         });
         let after = |at: u64, areas: Areas, cause: Cause| Due {
-            at: at.max(stored),
+            at: at.max(allowed),
             areas,
             causes: BTreeSet::from([cause]),
         };
@@ -166,8 +166,8 @@ impl Schedule {
         if due.areas == Areas::All {
             self.timer = self.next_timer(now, chance);
         }
-        let in_store = self.in_store(now).saturating_sub(millis(MIN_INTERVAL));
-        self.store = (in_store, now);
+        let left = self.allowance(now).saturating_sub(millis(MIN_INTERVAL));
+        self.allowance = (left, now);
         Some(due)
     }
 
@@ -200,16 +200,16 @@ impl Schedule {
         })
     }
 
-    fn in_store(&self, now: u64) -> u64 {
-        let (stored, then) = self.store;
-        let filled = stored.saturating_add(now.saturating_sub(then));
-        filled.min(BURST * millis(MIN_INTERVAL))
+    fn allowance(&self, now: u64) -> u64 {
+        let (allowed, then) = self.allowance;
+        let grown = allowed.saturating_add(now.saturating_sub(then));
+        grown.min(BURST * millis(MIN_INTERVAL))
     }
 
-    /// When a round is in store.
-    fn next_in_store(&self) -> u64 {
-        let (stored, then) = self.store;
-        then.saturating_add(millis(MIN_INTERVAL).saturating_sub(stored))
+    /// When a round is allowed.
+    fn next_allowed(&self) -> u64 {
+        let (allowed, then) = self.allowance;
+        then.saturating_add(millis(MIN_INTERVAL).saturating_sub(allowed))
     }
 }
 

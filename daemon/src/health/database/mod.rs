@@ -185,4 +185,6 @@ fn beside(database: &Path, suffix: &str) -> PathBuf {
 }
 
 #[cfg(test)]
+mod restore_tests;
+#[cfg(test)]
 mod tests;

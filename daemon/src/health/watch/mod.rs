@@ -284,10 +284,11 @@ impl Armer {
                 break;
             }
         }
-        if let Some(why) = &trouble {
+        let mut state = self.shared.lock();
+        if let Some(why) = trouble.as_ref().filter(|_| state.trouble != trouble) {
             tracing::warn!("{why}");
         }
-        self.shared.lock().trouble = trouble;
+        state.trouble = trouble;
     }
 
     fn unwatch(&mut self, path: &Path) {
