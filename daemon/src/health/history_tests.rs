@@ -72,6 +72,9 @@ fn what_goes_by_itself_was_helped_by_nobody() {
 fn what_was_not_looked_for_stands() {
     let mut history = History::default();
     look(&mut history, &[finding(1)], 10);
+    history.tried(&finding(1), &operation(1), at(15));
+    history.ended(&operation(1), "succeeded");
+    history.take_changes();
     let (seen, looked_at) = (&BTreeSet::new(), &Areas::one("mount"));
     history.look(Round { seen, looked_at }, at(20));
     assert!(history.take_changes().is_empty());
