@@ -4,9 +4,11 @@
 //! makes release tarballs of Nix out of Debian's packages, [`server`] serves them inside a machine,
 //! [`machine`] boots, breaks and reboots machines, [`snapshot`] says what changed in one, [`world`]
 //! is a machine that nixctl is on, with a release server beside it, [`generation`] turns Debian's
-//! services into NixOS-shaped generations and machines that run them.
+//! services into NixOS-shaped generations and machines that run them, [`damage`] breaks machines in
+//! all the ways that real ones were broken.
 //! Everything lives under `target/lab` of the workspace. Linux and root only; [`require`] says so.
 
+pub mod damage;
 pub mod dist;
 pub mod error;
 pub mod exec;

@@ -1,0 +1,166 @@
+//! Trials of damages: each on a machine of its own, the healthy one of its ground booted anew.
+
+use std::collections::BTreeMap;
+
+use super::ground::{Ground, Healthy};
+use super::patient::Patient;
+use super::{CHECKS, Damage, Outcome, Shows, product};
+use crate::error::{Error, Result};
+use crate::world::trials::{self, Verdict};
+
+/// Only damages whose name contains this are tried, and all of those.
+const ONLY: &str = "NIXCTL_LAB_DAMAGE";
+/// How many at once in one combination.
+const AT_ONCE: u64 = 3;
+/// How many combinations are tried when all are.
+const COMBINATIONS: u64 = 20;
+
+/// The healthy machines of a campaign, made as they are needed.
+#[derive(Debug, Default)]
+struct Stable(BTreeMap<&'static str, Healthy>);
+
+impl Stable {
+    fn of(&mut self, ground: Ground) -> Result<&Healthy> {
+        let name = ground.name();
+        if !self.0.contains_key(name) {
+            self.0.insert(name, ground.prepare()?);
+        }
+        let found = self.0.get(name);
+        found.ok_or_else(|| Error::new("keep a healthy machine", "it was not kept"))
+    }
+}
+
+/// Each damage, or a few that change from day to day: it is not there before it is made, it is there
+/// afterwards, and those can build who should.
+pub fn inject() -> Result<()> {
+    each("damage is done", |patient, damage| {
+        let mut problems = Vec::new();
+        if patient.has(damage)? {
+            problems.push("it is there before it is made".to_owned());
+        }
+        patient.make(damage)?;
+        if !patient.has(damage)? {
+            problems.push("it was made, and is not there".to_owned());
+        }
+        problems.extend(patient.builds_otherwise(damage.builds)?);
+        Ok(problems)
+    })
+}
+
+/// Each damage, or a few: it is found, and becomes what it should. Nothing while the product has no
+/// checks.
+pub fn heal() -> Result<()> {
+    if !CHECKS {
+        return Ok(());
+    }
+    each("damage is healed", product::heal)
+}
+
+/// Machines without any damage, several and after a reboot: no look sees one, everybody builds, and
+/// no check finds anything.
+pub fn healthy(ground: Ground) -> Result<()> {
+    let mut patient = Patient::admit(&ground.prepare()?)?;
+    let mut problems = Vec::new();
+    for when in ["at once", "after a reboot"] {
+        if when != "at once" {
+            patient.world.machine.reboot()?;
+        }
+        for damage in Damage::all().filter(|damage| damage.on == ground) {
+            if patient.has(damage)? {
+                problems.push(format!("{}: {when}", damage.name));
+            }
+        }
+        problems.extend(patient.builds_otherwise(super::Builds::Everybody)?);
+        if CHECKS {
+            problems.extend(product::findings(&patient)?);
+        }
+    }
+    match problems.as_slice() {
+        [] => Ok(()),
+        some => Err(Error::new(
+            format!("have a healthy machine ({ground:?})"),
+            some.join("\n"),
+        )),
+    }
+}
+
+/// Three damages at once, at random: all that can be made together are healed. Nothing while the
+/// product has no checks.
+pub fn combine() -> Result<()> {
+    if !CHECKS {
+        return Ok(());
+    }
+    let can = |one: &&Damage| {
+        one.outcome == Outcome::Repaired && one.on == Ground::Plain && one.shows == Shows::AtOnce
+    };
+    let damages: Vec<&Damage> = Damage::all().filter(can).collect();
+    let count = damages.len() as u64;
+    let parts = if crate::full() { COMBINATIONS } else { AT_ONCE };
+    let numbers = trials::spread(0, count.pow(3) - 1, parts);
+    let mut stable = Stable::default();
+    trials::run("three damages at once", "combination", &numbers, |number| {
+        let mut patient = Patient::admit(stable.of(Ground::Plain)?)?;
+        let mut made: Vec<&Damage> = Vec::new();
+        for place in 0..AT_ONCE {
+            let index = usize::try_from(number / count.pow(place as u32) % count);
+            let Some(&damage) = index.ok().and_then(|index| damages.get(index)) else {
+                continue;
+            };
+            // One may stand in the way of another; then it is two that are there.
+            let twice = made.iter().any(|one| one.name == damage.name);
+            if !twice && patient.make(damage).is_ok() && patient.has(damage)? {
+                made.push(damage);
+            }
+        }
+        let names: Vec<&str> = made.iter().map(|damage| damage.name).collect();
+        Ok(Verdict {
+            words: names.join(" and "),
+            problems: product::all_gone(&patient, &made)?,
+        })
+    })
+}
+
+/// A trial of each damage, or of a few.
+fn each(
+    name: &str,
+    mut trial: impl FnMut(&mut Patient, &Damage) -> Result<Vec<String>>,
+) -> Result<()> {
+    let damages: Vec<&Damage> = Damage::all().collect();
+    let mut stable = Stable::default();
+    trials::run(name, "damage", &chosen(&damages), |number| {
+        let index = usize::try_from(number).unwrap_or(usize::MAX);
+        let Some(damage) = damages.get(index) else {
+            return Err(Error::new("try a damage", format!("there is no {number}")));
+        };
+        if let Some(missing) = damage.on.missing() {
+            return Ok(Verdict {
+                words: format!("{}: not here: {missing}", damage.name),
+                problems: Vec::new(),
+            });
+        }
+        let mut patient = Patient::admit(stable.of(damage.on)?)?;
+        let problems = match trial(&mut patient, damage) {
+            Ok(problems) => problems,
+            Err(error) => vec![error.to_string()],
+        };
+        Ok(Verdict {
+            words: damage.name.to_owned(),
+            problems: problems
+                .into_iter()
+                .map(|problem| format!("{}: {problem}", damage.name))
+                .collect(),
+        })
+    })
+}
+
+/// Those that are asked for by name, else all, else a few.
+fn chosen(damages: &[&Damage]) -> Vec<u64> {
+    let Ok(word) = std::env::var(ONLY) else {
+        return trials::choose(0, damages.len() as u64 - 1);
+    };
+    let named = damages.iter().zip(0..);
+    named
+        .filter(|(damage, _)| damage.name.contains(&word))
+        .map(|(_, number)| number)
+        .collect()
+}

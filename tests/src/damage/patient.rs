@@ -1,0 +1,117 @@
+//! A machine that damage is done to, and the looks at it that know nothing of nixctl.
+
+use std::cell::Cell;
+use std::time::Duration;
+
+use super::ground::Healthy;
+use super::{Builds, Damage, Shows};
+use crate::World;
+use crate::error::{Error, Result};
+use crate::exec::Output;
+use crate::generation::Disk;
+
+/// Words for the scripts.
+const WORDS: &str = include_str!("prelude.sh");
+/// How long a build may take in the machine. It takes a second; a daemon that hangs takes for ever.
+const BUILD_SECONDS: u32 = 20;
+/// How long a script may take.
+const SCRIPT: Duration = Duration::from_secs(120);
+
+/// A machine, with the release server beside it.
+#[derive(Debug)]
+pub struct Patient {
+    /// The machine and the server.
+    pub world: World,
+    _disk: Option<Disk>,
+    builds: Cell<u32>,
+}
+
+impl Patient {
+    /// A machine just like a healthy one, booted.
+    pub fn admit(healthy: &Healthy) -> Result<Self> {
+        let (mut machine, disk) = healthy.copy()?;
+        machine.boot_again()?;
+        Ok(Self {
+            world: World::around(machine)?,
+            _disk: disk,
+            builds: Cell::new(0),
+        })
+    }
+
+    /// Does the damage, and boots when it shows only then.
+    pub fn make(&mut self, damage: &Damage) -> Result<()> {
+        self.script(&format!("set -eu\n{}", damage.make))?.ok()?;
+        if damage.shows == Shows::AfterReboot {
+            self.world.machine.reboot()?;
+        }
+        Ok(())
+    }
+
+    /// Whether the damage is there.
+    pub fn has(&self, damage: &Damage) -> Result<bool> {
+        let output = self.script(damage.there)?;
+        match output.status {
+            0 => Ok(true),
+            // The shell's own: a word that it does not know is no answer.
+            2 | 126.. => Err(Error::new(
+                format!("look for {}", damage.name),
+                format!("{output:?}"),
+            )),
+            _ => Ok(false),
+        }
+    }
+
+    /// Whether a user can build.
+    pub fn can_build(&self, user: &str) -> Result<bool> {
+        let number = self.builds.get() + 1;
+        self.builds.set(number);
+        let name = format!("look-{number}");
+        let command = format!(
+            "cd /; timeout --signal=KILL {BUILD_SECONDS} nix-build --no-out-link \
+             --option substitute false --argstr name {name} /var/tmp/look.nix"
+        );
+        let output = self.world.run(user, &command)?;
+        Ok(output.success() && output.text().ends_with(&format!("-{name}")))
+    }
+
+    /// What is wrong with what builds, while it should be so.
+    pub fn builds_otherwise(&self, builds: Builds) -> Result<Vec<String>> {
+        let (root, users) = match builds {
+            Builds::Everybody => (true, true),
+            Builds::Root => (true, false),
+            Builds::Nobody => (false, false),
+            Builds::Untold => return Ok(Vec::new()),
+        };
+        let mut wrong = Vec::new();
+        for (user, expected) in [("alice", users), ("root", root)] {
+            if self.can_build(user)? != expected {
+                let how = if expected { "cannot" } else { "can" };
+                wrong.push(format!("{user} {how} build"));
+            }
+        }
+        Ok(wrong)
+    }
+
+    /// What these files are, byte for byte.
+    pub fn files(&self, paths: &[&str]) -> Result<String> {
+        if paths.is_empty() {
+            return Ok(String::new());
+        }
+        let list = paths.join(" ");
+        let script = format!("stat --format '%n %F %u %g %a' {list}; sha256sum {list}");
+        Ok(self.script(&script)?.stdout)
+    }
+
+    /// Runs shell lines as root, with the words that all scripts have.
+    pub fn script(&self, lines: &str) -> Result<Output> {
+        let whole = format!("{WORDS}\n{lines}");
+        let newer = self.world.server.release_url(self.world.newer());
+        self.world
+            .machine
+            .command(&["sh", "-c", &whole])
+            .label(lines)
+            .env("NEWER", &newer)
+            .deadline(SCRIPT)
+            .run()
+    }
+}
