@@ -105,7 +105,8 @@ pub const ALL: &[Damage] = &[
         name: "directory-without-an-answer",
         story: "the directory service in nsswitch.conf does not answer for groups",
         rows: &[50],
-        make: "sed -i 's/^group:.*/group: nothere [UNAVAIL=return] files/' /etc/nsswitch.conf",
+        make: "sed -i 's/^group:.*/group: nothere [UNAVAIL=return] files/' /etc/nsswitch.conf
+               systemctl try-restart nix-daemon.service",
         there: "! getent group nixbld",
         checks: &["accounts.directory-silent", "accounts.group-missing"],
         outcome: Outcome::Explained,

@@ -8,7 +8,7 @@ use super::{CHECKS, Damage, Outcome, Shows, product};
 use crate::error::{Error, Result};
 use crate::world::trials::{self, Verdict};
 
-/// Only damages whose name contains this are tried, and all of those.
+/// Only damages whose name contains one of these words (comma-separated) are tried, and all of those.
 const ONLY: &str = "NIXCTL_LAB_DAMAGE";
 /// How many at once in one combination.
 const AT_ONCE: u64 = 3;
@@ -155,12 +155,12 @@ fn each(
 
 /// Those that are asked for by name, else all, else a few.
 fn chosen(damages: &[&Damage]) -> Vec<u64> {
-    let Ok(word) = std::env::var(ONLY) else {
+    let Ok(words) = std::env::var(ONLY) else {
         return trials::choose(0, damages.len() as u64 - 1);
     };
     let named = damages.iter().zip(0..);
     named
-        .filter(|(damage, _)| damage.name.contains(&word))
+        .filter(|(damage, _)| words.split(',').any(|word| damage.name.contains(word)))
         .map(|(_, number)| number)
         .collect()
 }

@@ -187,13 +187,12 @@ pub const ALL: &[Damage] = &[
         rows: &[109, 133],
         make: "rest; printf '[Service]\\nExecStart=\\nExecStart=/usr/local/bin/determinate-nixd daemon\\n' \
                >$units/nix-daemon.service.d/installer.conf; systemctl daemon-reload
-               systemctl start nix-daemon.service || true; systemctl start nix-daemon.socket",
-        there: "! systemctl start nix-daemon.service",
-        builds: Builds::Untold,
+               systemctl start nix-daemon.service || true; systemctl start nix-daemon.socket || true",
+        there: "systemctl show --property=ExecStart nix-daemon.service | grep -q determinate-nixd",
         checks: &["daemon.service-failed", "daemon.socket-dead"],
         outcome: Outcome::Explained,
         kept: &["/etc/systemd/system/nix-daemon.service.d/installer.conf"],
-        ..Damage::PLAIN
+        ..DOWN
     },
     Damage {
         name: "no-folder-for-the-socket",

@@ -9,6 +9,12 @@ const BOUND: Damage = Damage {
     ..Damage::PLAIN
 };
 
+/// The store is on a disk.
+const ON_DISK: Damage = Damage {
+    on: Ground::Disk,
+    ..BOUND
+};
+
 /// All of this area.
 pub const ALL: &[Damage] = &[
     Damage {
@@ -31,31 +37,31 @@ pub const ALL: &[Damage] = &[
     },
     Damage {
         name: "store-not-mounted-at-boot",
-        story: "the mount failed once at boot, since what it needs was late, and nobody tried again",
+        story: "the disk was late at boot, the mount failed, and nobody tried again",
         rows: &[3, 59],
-        // What is bound has another name until the boot is over.
+        // The disk has another name until the boot is over.
         make: "printf '%s\\n' '[Unit]' 'DefaultDependencies=no' 'Before=nix.mount local-fs-pre.target' \
                '[Service]' 'Type=oneshot' 'RemainAfterExit=yes' \
-               'ExecStart=/bin/mv /srv/nix /srv/later' \
-               '[Install]' 'WantedBy=sysinit.target' >$units/late-disk.service
-               printf '%s\\n' '[Unit]' 'After=multi-user.target' \
+               'ExecStart=/bin/mv /srv/disk /srv/later' \
+               '[Install]' 'WantedBy=local-fs-pre.target nix.mount' >$units/late-disk.service
+               printf '%s\\n' '[Unit]' 'After=local-fs.target nix.mount' \
                '[Service]' 'Type=oneshot' 'RemainAfterExit=yes' \
-               'ExecStart=/bin/mv /srv/later /srv/nix' \
-               '[Install]' 'WantedBy=graphical.target multi-user.target' >$units/disk-is-there.service
+               'ExecStart=/bin/mv /srv/later /srv/disk' \
+               '[Install]' 'WantedBy=multi-user.target' >$units/disk-is-there.service
                systemctl --quiet enable late-disk.service disk-is-there.service",
         shows: Shows::AfterReboot,
-        there: "test -d /srv/nix/store && ! mountpoint -q /nix",
+        there: "test -e /srv/disk && ! mountpoint -q /nix",
         checks: &["mounts.not-mounted"],
         differs: &[
             "/etc/systemd/system/late-disk.service",
             "/etc/systemd/system/disk-is-there.service",
-            "/etc/systemd/system/sysinit.target.wants",
+            "/etc/systemd/system/local-fs-pre.target.wants",
+            "/etc/systemd/system/nix.mount.wants",
             "/etc/systemd/system/multi-user.target.wants",
-            "/etc/systemd/system/graphical.target.wants",
             "unit:late-disk.service",
             "unit:disk-is-there.service",
         ],
-        ..BOUND
+        ..ON_DISK
     },
     Damage {
         name: "own-mount-unit-not-started",
@@ -80,60 +86,62 @@ pub const ALL: &[Damage] = &[
         name: "fstab-names-what-is-gone",
         story: "fstab names the disk of another machine, as after a move to new hardware",
         rows: &[17],
-        make: "rest; umount /nix; sed -i 's|^/srv/nix |/srv/nix-of-the-old-machine |' /etc/fstab
-               systemctl daemon-reload",
+        make: "sed -i 's|^/srv/disk |/srv/disk-of-the-old-machine |' /etc/fstab",
         shows: Shows::AfterReboot,
         there: "! mountpoint -q /nix",
         checks: &["mounts.not-mounted"],
         outcome: Outcome::Explained,
         kept: &["/etc/fstab"],
+        ..ON_DISK
+    },
+    Damage {
+        name: "bound-folder-moved",
+        story: "the folder that fstab binds was moved, and the system has bound a new, empty one",
+        rows: &[98],
+        make: "rest; umount /nix; mv /srv/nix /srv/moved",
+        shows: Shows::AfterReboot,
+        there: "test -d /srv/moved/store && ! test -e $profile",
+        checks: &["tree.store-gone"],
+        outcome: Outcome::Explained,
         ..BOUND
     },
     Damage {
         name: "store-mounted-elsewhere",
         story: "the disk with the store was opened by a desktop, under /media instead of /nix",
         rows: &[1],
-        on: Ground::Disk,
         make: "rest; umount /nix; mkdir -p /media/disk; mount /srv/disk /media/disk",
         there: "test -d /media/disk/store && ! mountpoint -q /nix",
-        builds: Builds::Nobody,
         checks: &["mounts.wrong-place", "mounts.not-mounted"],
         differs: &["/media/disk"],
-        ..Damage::PLAIN
+        ..ON_DISK
     },
     Damage {
         name: "disk-unmounted",
         story: "the disk with the store was unmounted by hand",
         rows: &[75],
-        on: Ground::Disk,
         make: "rest; umount /nix",
         there: "! mountpoint -q /nix",
-        builds: Builds::Nobody,
         checks: &["mounts.not-mounted"],
-        ..Damage::PLAIN
+        ..ON_DISK
     },
     Damage {
         name: "store-read-only",
         story: "the kernel has made the file system read-only after an error",
-        on: Ground::Disk,
         make: "rest; mount -o remount,ro /nix",
         there: "! touch /nix/var/nix/temproots",
-        builds: Builds::Nobody,
         checks: &["mounts.read-only"],
         outcome: Outcome::Explained,
-        ..Damage::PLAIN
+        ..ON_DISK
     },
     Damage {
         name: "store-without-programs",
         story: "the file system was mounted with noexec",
         rows: &[74],
-        on: Ground::Disk,
         make: "rest; mount -o remount,noexec /nix",
         there: "! $profile/bin/nix --version",
-        builds: Builds::Nobody,
         checks: &["mounts.noexec"],
         outcome: Outcome::Explained,
-        ..Damage::PLAIN
+        ..ON_DISK
     },
     Damage {
         name: "something-else-over-the-store",
@@ -167,7 +175,7 @@ pub const ALL: &[Damage] = &[
                systemctl daemon-reload; systemctl --quiet enable from-the-store.service
                systemctl start from-the-store.service || true
                sleep 0.5; mount /nix; systemctl start nix-daemon.socket",
-        there: "! active from-the-store.service",
+        there: "systemctl cat from-the-store.service && ! active from-the-store.service",
         builds: Builds::Everybody,
         checks: &["mounts.waiting-units"],
         differs: &[
