@@ -75,6 +75,7 @@ pub const ALL: &[Damage] = &[
         // Nix itself gives the store to the group when root opens it.
         builds: Builds::Untold,
         checks: &["accounts.renumbered"],
+        outcome: Outcome::Asked,
         differs: &["group:nixbld", "user:nixbld", "/nix/store"],
         ..Damage::PLAIN
     },

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::ground::{Ground, Healthy};
 use super::patient::Patient;
-use super::{CHECKS, Damage, Outcome, Shows, product};
+use super::{CHECKS, Damage, Judge, Outcome, Shows, judge};
 use crate::error::{Error, Result};
 use crate::world::trials::{self, Verdict};
 
@@ -53,14 +53,17 @@ pub fn heal() -> Result<()> {
     if !CHECKS {
         return Ok(());
     }
-    each("damage is healed", product::heal)
+    each("damage is healed", |patient, damage| {
+        Judge::default().heal(patient, damage)
+    })
 }
 
-/// Machines without any damage, several and after a reboot: no look sees one, everybody builds, and
-/// no check finds anything.
+/// A machine without any damage, and after a reboot: no look sees one, everybody builds, nothing
+/// differs from before the looks, and no check finds anything.
 pub fn healthy(ground: Ground) -> Result<()> {
     let mut patient = Patient::admit(&ground.prepare()?)?;
     let mut problems = Vec::new();
+    let before = judge::sound(&patient)?;
     for when in ["at once", "after a reboot"] {
         if when != "at once" {
             patient.world.machine.reboot()?;
@@ -70,9 +73,9 @@ pub fn healthy(ground: Ground) -> Result<()> {
                 problems.push(format!("{}: {when}", damage.name));
             }
         }
-        problems.extend(patient.builds_otherwise(super::Builds::Everybody)?);
+        problems.extend(judge::differences(&patient, &before, &[])?);
         if CHECKS {
-            problems.extend(product::findings(&patient)?);
+            problems.extend(judge::findings(&patient)?);
         }
     }
     match problems.as_slice() {
@@ -115,7 +118,7 @@ pub fn combine() -> Result<()> {
         let names: Vec<&str> = made.iter().map(|damage| damage.name).collect();
         Ok(Verdict {
             words: names.join(" and "),
-            problems: product::all_gone(&patient, &made)?,
+            problems: Judge::default().all_gone(&patient, &made)?,
         })
     })
 }

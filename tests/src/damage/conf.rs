@@ -122,7 +122,7 @@ pub const ALL: &[Damage] = &[
         make: "chmod 600 $conf",
         there: "! runuser --user bob -- cat $conf",
         builds: Builds::Untold,
-        checks: &["conf.unreadable", "own.changed"],
+        checks: &["conf.unreadable", "own.rights"],
         ..ASKED
     },
     Damage {

@@ -13,6 +13,8 @@ echo precious >/etc/nix/mine/file
 systemctl daemon-reload
 systemctl start nix-daemon.socket
 systemctl restart nix-daemon.service
+# bob has used fish once, which makes its folders.
+runuser --login --shell /bin/fish bob --command true
 # What bob has installed for himself.
 busybox=$(echo /nix/store/*-busybox-static-*)
 runuser --login bob --command "nix-env --quiet --install $busybox"

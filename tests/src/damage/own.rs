@@ -68,7 +68,7 @@ pub const ALL: &[Damage] = &[
         story: "a chmod that went too far has opened nixctl's state to everybody",
         make: "chmod 777 /var/lib/nixctl",
         there: "test \"$(stat --format %a /var/lib/nixctl)\" = 777",
-        checks: &["own.changed"],
+        checks: &["own.rights"],
         ..Damage::PLAIN
     },
     Damage {
@@ -77,7 +77,7 @@ pub const ALL: &[Damage] = &[
         make: "chmod 700 /etc/nix",
         there: "! runuser --user bob -- ls /etc/nix",
         builds: super::Builds::Untold,
-        checks: &["own.changed", "conf.unreadable"],
+        checks: &["own.rights", "conf.unreadable"],
         ..Damage::PLAIN
     },
     Damage {

@@ -9,9 +9,19 @@ use crate::World;
 use crate::error::{Error, Result};
 use crate::exec::Output;
 use crate::generation::Disk;
+use crate::snapshot::Snapshot;
 
 /// Words for the scripts.
 const WORDS: &str = include_str!("prelude.sh");
+/// What builds leave in a store that lies elsewhere and is bound to /nix.
+const BOUND: [&str; 6] = [
+    "/srv/nix/var/log",
+    "/srv/nix/var/nix/db",
+    "/srv/nix/var/nix/gcroots/auto",
+    "/srv/nix/var/nix/temproots",
+    "/srv/nix/var/nix/gc.lock",
+    "/srv/nix/var/nix/userpool",
+];
 /// How long a build may take in the machine. It takes a second; a daemon that hangs takes for ever.
 const BUILD_SECONDS: u32 = 20;
 /// How long a script may take.
@@ -90,6 +100,12 @@ impl Patient {
             }
         }
         Ok(wrong)
+    }
+
+    /// The state of the machine, without these keys and what builds leave.
+    pub fn snapshot(&self, ignore: &[&str]) -> Result<Snapshot> {
+        let list: Vec<&str> = BOUND.iter().chain(ignore).copied().collect();
+        self.world.snapshot_but(&list)
     }
 
     /// What these files are, byte for byte.
