@@ -3,7 +3,7 @@
 //! name). The looks that see it know nothing of nixctl.
 #![allow(clippy::unwrap_used)]
 
-use nixctl_lab::damage::{CHECKS, Ground, Late, combine, heal, healthy, inject};
+use nixctl_lab::damage::{CHECKS, Ground, Late, Told, combine, heal, healthy, inject, stubborn};
 use nixctl_lab::{require, require_disks};
 
 #[test]
@@ -50,7 +50,19 @@ fn three_at_once_are_healed() {
     }
 }
 
-fn within_the_limit(told: nixctl_lab::damage::Told, what: &str) {
+/// Without checks nobody tries at all.
+#[test]
+fn what_comes_back_at_once_is_given_up() {
+    if !require() {
+        return;
+    }
+    let (tries, wrong) = stubborn().unwrap();
+    println!("{tries} tries, with checks: {CHECKS}");
+    assert!(wrong.is_empty(), "{tries} tries: {wrong:?}");
+    assert!(CHECKS == (tries > 0), "{tries} tries");
+}
+
+fn within_the_limit(told: Told, what: &str) {
     println!("{what}: {told:?}, with checks: {CHECKS}");
     assert!(!told.too_slow(), "{what}: {told:?}");
 }

@@ -93,7 +93,7 @@ pub const ALL: &[Damage] = &[
     Damage {
         name: "group-twice",
         story: "two installers have each added the group, and its members differ",
-        rows: &[56],
+        rows: &[52],
         make: "sed -i '/^nixbld:/i nixbld:x:977:nixbld1' /etc/group",
         there: "test \"$(grep -c '^nixbld:' /etc/group)\" = 2",
         builds: Builds::Untold,

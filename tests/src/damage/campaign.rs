@@ -12,6 +12,8 @@ use crate::world::trials::{self, Verdict};
 const ONLY: &str = "NIXCTL_LAB_DAMAGE";
 /// How many at once in one combination.
 const AT_ONCE: u64 = 3;
+/// How many healthy machines of each ground are tried when all are: over fifty in all.
+const MACHINES: u64 = 17;
 /// How many combinations are tried when all are.
 const COMBINATIONS: u64 = 20;
 
@@ -58,33 +60,36 @@ pub fn heal() -> Result<()> {
     })
 }
 
-/// A machine without any damage, and after a reboot: no look sees one, everybody builds, nothing
+/// Machines without any damage, each also after a reboot: no look sees one, everybody builds, nothing
 /// differs from before the looks, and no check finds anything.
 pub fn healthy(ground: Ground) -> Result<()> {
-    let mut patient = Patient::admit(&ground.prepare()?)?;
-    let mut problems = Vec::new();
-    let before = judge::sound(&patient)?;
-    for when in ["at once", "after a reboot"] {
-        if when != "at once" {
-            patient.world.machine.reboot()?;
-        }
-        for damage in Damage::all().filter(|damage| damage.on == ground) {
-            if patient.has(damage)? {
-                problems.push(format!("{}: {when}", damage.name));
+    let healthy = ground.prepare()?;
+    let count = if crate::full() { MACHINES } else { 1 };
+    let numbers: Vec<u64> = (1..=count).collect();
+    let name = format!("healthy machines ({})", ground.name());
+    trials::run(&name, "machine", &numbers, |_| {
+        let mut patient = Patient::admit(&healthy)?;
+        let before = judge::sound(&patient)?;
+        let mut problems = Vec::new();
+        for when in ["at once", "after a reboot"] {
+            if when != "at once" {
+                patient.world.machine.reboot()?;
+            }
+            for damage in Damage::all().filter(|damage| damage.on == ground) {
+                if patient.has(damage)? {
+                    problems.push(format!("{}: {when}", damage.name));
+                }
+            }
+            problems.extend(judge::differences(&patient, &before, &[])?);
+            if CHECKS {
+                problems.extend(judge::findings(&patient)?);
             }
         }
-        problems.extend(judge::differences(&patient, &before, &[])?);
-        if CHECKS {
-            problems.extend(judge::findings(&patient)?);
-        }
-    }
-    match problems.as_slice() {
-        [] => Ok(()),
-        some => Err(Error::new(
-            format!("have a healthy machine ({ground:?})"),
-            some.join("\n"),
-        )),
-    }
+        Ok(Verdict {
+            words: "without damage".to_owned(),
+            problems,
+        })
+    })
 }
 
 /// Three damages at once, at random: all that can be made together are healed. Nothing while the

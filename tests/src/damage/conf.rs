@@ -155,6 +155,7 @@ pub const ALL: &[Damage] = &[
         builds: Builds::Untold,
         checks: &["leftovers.static-links", "conf.settings-missing", "own.changed"],
         outcome: Outcome::Asked,
+        differs: &["/etc/nix/nix.conf"],
         ..Damage::PLAIN
     },
 ];

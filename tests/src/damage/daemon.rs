@@ -13,7 +13,7 @@ pub const ALL: &[Damage] = &[
     Damage {
         name: "daemon-not-started",
         story: "nothing has started the daemon",
-        rows: &[4, 92],
+        rows: &[92],
         make: "rest",
         there: "! active nix-daemon.socket",
         checks: &["daemon.socket-dead"],
@@ -75,7 +75,7 @@ pub const ALL: &[Damage] = &[
     Damage {
         name: "disabled-and-booted",
         story: "the units were disabled, and the machine was booted since",
-        rows: &[81, 88],
+        rows: &[81],
         make: "systemctl --quiet disable nix-daemon.socket nix-daemon.service",
         shows: Shows::AfterReboot,
         there: "! active nix-daemon.socket && ! active nix-daemon.service",

@@ -12,6 +12,8 @@ const NOBODY: Damage = Damage {
 const UNTRIED: Damage = Damage {
     builds: Builds::Untold,
     outcome: Outcome::Asked,
+    // What is registered anew does not know its deriver; that nothing is lost, the looks see.
+    differs: &["nix:"],
     ..Damage::PLAIN
 };
 
@@ -24,8 +26,7 @@ pub const ALL: &[Damage] = &[
         make: "rest; sqlite3 $db/db.sqlite 'pragma wal_checkpoint(truncate)' >/dev/null
                dd if=/dev/urandom of=$db/db.sqlite bs=4096 seek=1 count=6 conv=notrunc status=none
                systemctl start nix-daemon.socket",
-        there: "! sqlite3 -readonly $db/db.sqlite 'pragma quick_check; select * from ValidPaths, Refs' \
-                >/var/tmp/check 2>&1 || ! grep -qx ok /var/tmp/check",
+        there: "! sound_database || ! all_registered",
         checks: &["database.malformed"],
         ..UNTRIED
     },
@@ -36,7 +37,7 @@ pub const ALL: &[Damage] = &[
         make: "rest; sqlite3 $db/db.sqlite 'pragma wal_checkpoint(truncate)' >/dev/null
                dd if=/dev/urandom of=$db/db.sqlite bs=4096 count=1 conv=notrunc status=none
                systemctl start nix-daemon.socket",
-        there: "! sqlite3 -readonly $db/db.sqlite 'select count(*) from ValidPaths'",
+        there: "! sound_database || ! all_registered",
         checks: &["database.malformed"],
         ..UNTRIED
     },
@@ -46,8 +47,7 @@ pub const ALL: &[Damage] = &[
         rows: &[128],
         make: "rest; rm -f $db/db.sqlite-wal $db/db.sqlite-shm; : >$db/db.sqlite
                systemctl start nix-daemon.socket",
-        there: "! test -s $db/db.sqlite || ! sqlite3 -readonly $db/db.sqlite \
-                'select path from ValidPaths' | grep -q nix-2",
+        there: "! test -s $db/db.sqlite || ! all_registered",
         checks: &["database.missing"],
         ..UNTRIED
     },
@@ -56,8 +56,7 @@ pub const ALL: &[Damage] = &[
         story: "the database was not in the backup that /nix was restored from",
         rows: &[128],
         make: "rest; rm $db/db.sqlite*; systemctl start nix-daemon.socket",
-        there: "! test -s $db/db.sqlite || ! sqlite3 -readonly $db/db.sqlite \
-                'select path from ValidPaths' | grep -q nix-2",
+        there: "! test -s $db/db.sqlite || ! all_registered",
         checks: &["database.missing"],
         ..UNTRIED
     },
@@ -82,7 +81,6 @@ pub const ALL: &[Damage] = &[
     Damage {
         name: "schema-of-a-newer-nix",
         story: "a newer Nix has used the store, and an older one was put back",
-        rows: &[127],
         make: "rest; echo 99 >$db/schema; systemctl start nix-daemon.socket",
         there: "test \"$(cat $db/schema)\" = 99",
         checks: &["database.schema-too-new"],
@@ -108,7 +106,7 @@ pub const ALL: &[Damage] = &[
         make: "rest; sqlite3 $db/db.sqlite \"pragma foreign_keys = off;
                delete from ValidPaths where path like '%-nss-cacert-%';\"
                systemctl start nix-daemon.socket",
-        there: "! sqlite3 -readonly $db/db.sqlite 'select path from ValidPaths' | grep -q nss-cacert",
+        there: "! all_registered",
         checks: &["database.unregistered"],
         ..Damage::PLAIN
     },

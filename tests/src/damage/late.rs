@@ -16,6 +16,8 @@ const COMES: &str = "systemctl start disk-comes.service";
 const CAME: &str = "/run/disk-came";
 /// The disk goes: whoever has files open keeps them.
 const GOES: &str = "rm -f /run/disk-came /srv/disk; umount --lazy /nix; systemctl stop disk-comes";
+/// What the journal has to say of it.
+const CHECK: &str = "mounts.not-mounted";
 /// Within this time of the disk's being there everything has to be as before.
 pub const LIMIT: Duration = Duration::from_secs(10);
 /// How often is looked.
@@ -125,16 +127,22 @@ fn come(patient: &Patient) -> Result<Told> {
         mounted: until("mountpoint -q /nix")?,
         listening: until("active nix-daemon.socket")?,
         service: until("active from-the-store.service")?,
-        built: {
-            if !patient.can_build("alice")? {
-                return Err(Error::new(
-                    "build after the disk came",
-                    patient.world.machine.log(),
-                ));
-            }
-            since.elapsed()
-        },
+        built: built(patient, since)?,
     })
+}
+
+/// How long until an ordinary user has built something; the journal tells of what was done by then.
+fn built(patient: &Patient, since: Instant) -> Result<Duration> {
+    if !patient.can_build("alice")? {
+        let log = patient.world.machine.log();
+        return Err(Error::new("build after the disk came", log));
+    }
+    let took = since.elapsed();
+    let log = patient.world.daemon_log();
+    if CHECKS && !log.contains(CHECK) {
+        return Err(Error::new(format!("read of {CHECK} in the journal"), log));
+    }
+    Ok(took)
 }
 
 /// How long until these lines succeed; an error after three times the limit.

@@ -23,6 +23,7 @@ mod own;
 mod patient;
 mod shells;
 mod space;
+mod stubborn;
 mod tls;
 mod tree;
 mod versions;
@@ -32,6 +33,7 @@ pub use ground::{Ground, Healthy};
 pub use judge::{CHECKS, Judge};
 pub use late::{Late, Told};
 pub use patient::Patient;
+pub use stubborn::stubborn;
 
 /// Something that is wrong with a machine.
 #[derive(Debug, Clone, Copy)]

@@ -52,3 +52,16 @@ no_nix_typed_in() {
 settings() {
     HOME=/root "$profile/bin/nix" --extra-experimental-features nix-command config show 2>&1
 }
+
+# Nix's database is one, and can be read to its end.
+sound_database() {
+    test "$(sqlite3 -readonly $db/db.sqlite 'pragma quick_check')" = ok &&
+        sqlite3 -readonly $db/db.sqlite 'select * from ValidPaths; select * from Refs'
+}
+
+# Every path in the store is in the database.
+all_registered() {
+    sqlite3 -readonly $db/db.sqlite 'select path from ValidPaths' | sort >/var/tmp/registered
+    find /nix/store -mindepth 1 -maxdepth 1 ! -name '*.lock' ! -name .links | sort >/var/tmp/there
+    test -s /var/tmp/registered && test -z "$(comm -13 /var/tmp/registered /var/tmp/there)"
+}

@@ -21,7 +21,7 @@ pub const ALL: &[Damage] = &[
     Damage {
         name: "old-daemon-new-client",
         story: "Nix was upgraded by hand, and the daemon was not restarted",
-        rows: &[116, 120, 123],
+        rows: &[120, 123],
         make: with_newer!("wake; $profile/bin/nix-env --quiet --profile $profile --install $newer"),
         there:
             "running=$(readlink /proc/$(systemctl show --property=MainPID --value nix-daemon)/exe)
