@@ -42,9 +42,9 @@ fn each_damage_is_found_and_healed() {
     }
 }
 
-/// The same.
+/// Healed only with such a product.
 #[test]
-fn three_at_once_are_healed() {
+fn three_at_once_are_there_and_healed() {
     if require() {
         combine().unwrap();
     }

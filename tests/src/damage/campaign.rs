@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::ground::{Ground, Healthy};
+use super::judge::{self, Sound};
 use super::patient::Patient;
-use super::{CHECKS, Damage, Judge, Outcome, Shows, judge};
+use super::{CHECKS, Damage, Judge, Outcome, Shows};
 use crate::error::{Error, Result};
 use crate::world::trials::{self, Verdict};
 
@@ -37,6 +38,7 @@ impl Stable {
 pub fn inject() -> Result<()> {
     each("damage is done", |patient, damage| {
         let mut problems = Vec::new();
+        patient.without_daemon()?;
         if patient.has(damage)? {
             problems.push("it is there before it is made".to_owned());
         }
@@ -69,7 +71,7 @@ pub fn healthy(ground: Ground) -> Result<()> {
     let name = format!("healthy machines ({})", ground.name());
     trials::run(&name, "machine", &numbers, |_| {
         let mut patient = Patient::admit(&healthy)?;
-        let before = judge::sound(&patient)?;
+        let before = Sound::now(&patient)?;
         let mut problems = Vec::new();
         for when in ["at once", "after a reboot"] {
             if when != "at once" {
@@ -80,7 +82,7 @@ pub fn healthy(ground: Ground) -> Result<()> {
                     problems.push(format!("{}: {when}", damage.name));
                 }
             }
-            problems.extend(judge::differences(&patient, &before, &[])?);
+            problems.extend(before.differences(&patient, &[])?);
             if CHECKS {
                 problems.extend(judge::findings(&patient)?);
             }
@@ -92,12 +94,9 @@ pub fn healthy(ground: Ground) -> Result<()> {
     })
 }
 
-/// Three damages at once, at random: all that can be made together are healed. Nothing while the
-/// product has no checks.
+/// Three damages at once, at random: what can be made together is there, and all of it is healed once
+/// the product has checks.
 pub fn combine() -> Result<()> {
-    if !CHECKS {
-        return Ok(());
-    }
     let can = |one: &&Damage| {
         one.outcome == Outcome::Repaired && one.on == Ground::Plain && one.shows == Shows::AtOnce
     };
@@ -109,6 +108,7 @@ pub fn combine() -> Result<()> {
     trials::run("three damages at once", "combination", &numbers, |number| {
         let mut patient = Patient::admit(stable.of(Ground::Plain)?)?;
         let mut made: Vec<&Damage> = Vec::new();
+        patient.without_daemon()?;
         for place in 0..AT_ONCE {
             let index = usize::try_from(number / count.pow(place as u32) % count);
             let Some(&damage) = index.ok().and_then(|index| damages.get(index)) else {
@@ -121,9 +121,17 @@ pub fn combine() -> Result<()> {
             }
         }
         let names: Vec<&str> = made.iter().map(|damage| damage.name).collect();
+        let mut problems = Vec::new();
+        if made.is_empty() {
+            problems.push("none of them was made".to_owned());
+        }
+        if CHECKS {
+            patient.with_daemon()?;
+            problems.extend(Judge::default().all_gone(&patient, &made)?);
+        }
         Ok(Verdict {
             words: names.join(" and "),
-            problems: Judge::default().all_gone(&patient, &made)?,
+            problems,
         })
     })
 }

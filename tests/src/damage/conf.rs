@@ -1,6 +1,6 @@
 //! nix.conf, and the files that it names.
 
-use super::{Builds, Damage, Outcome};
+use super::{Builds, Damage, Outcome, Shows};
 
 /// The user has to agree before nix.conf is changed; until then it is as it is.
 const ASKED: Damage = Damage {
@@ -156,6 +156,32 @@ pub const ALL: &[Damage] = &[
         checks: &["leftovers.static-links", "conf.settings-missing", "own.changed"],
         outcome: Outcome::Asked,
         differs: &["/etc/nix/nix.conf"],
+        ..Damage::PLAIN
+    },
+    Damage {
+        name: "no-build-allowed",
+        story: "`max-jobs = 0` is left of a time when another machine built",
+        make: "echo 'max-jobs = 0' >>$conf; systemctl try-restart nix-daemon.service",
+        there: "settings | grep -qx 'max-jobs = 0'",
+        builds: Builds::Nobody,
+        checks: &["conf.breaking"],
+        outcome: Outcome::Explained,
+        ..ASKED
+    },
+    Damage {
+        name: "namespaces-restricted",
+        story: "an update hardens all services: they may not make namespaces, and no sandbox works",
+        rows: &[72],
+        make: "mkdir -p $units/service.d
+               printf '[Service]\\nRestrictNamespaces=yes\\n' >$units/service.d/hardening.conf",
+        shows: Shows::AfterReboot,
+        there: "! systemd-run --quiet --wait --collect unshare --mount true &&
+                ! settings | grep -qx 'sandbox = false'",
+        builds: Builds::Root,
+        checks: &["sandbox.broken"],
+        outcome: Outcome::Asked,
+        differs: &["/etc/nix/nix.conf"],
+        kept: &["/etc/systemd/system/service.d/hardening.conf"],
         ..Damage::PLAIN
     },
 ];

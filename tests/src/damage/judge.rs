@@ -1,5 +1,6 @@
 //! The judge: what the product's checks have to do about a damage, seen through the client alone.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -33,7 +34,7 @@ impl Default for Judge {
 impl Judge {
     /// Does a damage and sees what becomes of it; returns what is wrong with that.
     pub fn heal(self, patient: &mut Patient, damage: &Damage) -> Result<Vec<String>> {
-        let before = sound(patient)?;
+        let before = Sound::now(patient)?;
         patient.make(damage)?;
         let kept = patient.files(damage.kept)?;
         let mut wrong = Vec::new();
@@ -48,7 +49,7 @@ impl Judge {
                     wrong.push(format!("not repaired: {repair:?}"));
                 }
                 wrong.extend(left(patient)?);
-                wrong.extend(differences(patient, &before, damage.differs)?);
+                wrong.extend(before.differences(patient, damage.differs)?);
             }
             Outcome::Asked => {
                 if !patient.has(damage)? {
@@ -63,7 +64,7 @@ impl Judge {
                 }
                 wrong.extend(left(patient)?);
                 let differs = [damage.differs, damage.kept].concat();
-                wrong.extend(differences(patient, &before, &differs)?);
+                wrong.extend(before.differences(patient, &differs)?);
                 return Ok(wrong);
             }
             Outcome::Explained => {
@@ -165,22 +166,39 @@ fn ids(output: &Output) -> Vec<String> {
 }
 
 /// What a machine is like on which everybody has built.
-pub fn sound(patient: &Patient) -> Result<Snapshot> {
-    patient.builds_otherwise(Builds::Everybody)?;
-    patient.snapshot(&[])
+#[derive(Debug)]
+pub struct Sound {
+    machine: Snapshot,
+    store: BTreeSet<String>,
 }
 
-/// What is wrong with a machine that should be as it was: who cannot build, and where it differs
-/// although it may not.
-pub fn differences(patient: &Patient, before: &Snapshot, differs: &[&str]) -> Result<Vec<String>> {
-    let mut wrong = patient.builds_otherwise(Builds::Everybody)?;
-    let said = |line: &String| {
-        let key = line.get(2..).unwrap_or_default();
-        differs.iter().any(|one| key.starts_with(one)) || is_of_a_look(key)
-    };
-    let changed = changes(before, &patient.snapshot(differs)?).into_iter();
-    wrong.extend(changed.filter(|line| !said(line)));
-    Ok(wrong)
+impl Sound {
+    /// Has everybody build, and looks.
+    pub fn now(patient: &Patient) -> Result<Self> {
+        patient.builds_otherwise(Builds::Everybody)?;
+        Ok(Self {
+            machine: patient.snapshot(&[])?,
+            store: patient.listing()?,
+        })
+    }
+
+    /// What is wrong with a machine that should be as it was: who cannot build, and where it differs
+    /// although it may not.
+    pub fn differences(&self, patient: &Patient, differs: &[&str]) -> Result<Vec<String>> {
+        let mut wrong = patient.builds_otherwise(Builds::Everybody)?;
+        let mut changed = changes(&self.machine, &patient.snapshot(differs)?);
+        let store = patient.listing()?;
+        let gone = self.store.difference(&store);
+        changed.extend(gone.map(|line| format!("- {line}")));
+        let new = store.difference(&self.store);
+        changed.extend(new.map(|line| format!("+ {line}")));
+        let said = |line: &String| {
+            let key = line.get(2..).unwrap_or_default();
+            differs.iter().any(|one| key.starts_with(one)) || is_of_a_look(key)
+        };
+        wrong.extend(changed.into_iter().filter(|line| !said(line)));
+        Ok(wrong)
+    }
 }
 
 /// What builds leave in the store, which no two looks have alike.

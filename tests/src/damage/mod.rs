@@ -7,7 +7,7 @@
 //! real programs (systemctl, getent, sqlite3, Nix) say what a machine is like.
 //!
 //! Not made, because a machine of the lab cannot have it: SELinux (the kernel has none), a wrong
-//! clock, limited user namespaces, a sick directory service on the network and WSL (all the host's).
+//! clock and limits of user namespaces (the host's), container ids that are not mapped, and WSL.
 
 mod accounts;
 mod campaign;

@@ -1,6 +1,7 @@
 //! A machine that damage is done to, and the looks at it that know nothing of nixctl.
 
 use std::cell::Cell;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::ground::Healthy;
@@ -24,6 +25,13 @@ const BOUND: [&str; 6] = [
 ];
 /// How long a build may take in the machine. It takes a second; a daemon that hangs takes for ever.
 const BUILD_SECONDS: u32 = 20;
+/// A drop-in under which nixctld does not start.
+const ASLEEP: &str = "mkdir -p $units/nixctld.service.d
+    printf '[Unit]\\nConditionPathExists=/nowhere\\n' >$units/nixctld.service.d/asleep.conf
+    systemctl daemon-reload; systemctl stop nixctld.socket nixctld.service";
+/// It goes again.
+const AWAKE: &str = "rm -r $units/nixctld.service.d; systemctl daemon-reload
+    systemctl start nixctld.service";
 /// How long a script may take.
 const SCRIPT: Duration = Duration::from_secs(120);
 
@@ -32,7 +40,7 @@ const SCRIPT: Duration = Duration::from_secs(120);
 pub struct Patient {
     /// The machine and the server.
     pub world: World,
-    _disk: Option<Disk>,
+    disk: Option<Disk>,
     builds: Cell<u32>,
 }
 
@@ -43,9 +51,19 @@ impl Patient {
         machine.boot_again()?;
         Ok(Self {
             world: World::around(machine)?,
-            _disk: disk,
+            disk,
             builds: Cell::new(0),
         })
+    }
+
+    /// nixctld stops, and is not started by anything, boots included: nothing is repaired.
+    pub fn without_daemon(&self) -> Result<()> {
+        self.script(ASLEEP)?.ok().map(drop)
+    }
+
+    /// nixctld is started again.
+    pub fn with_daemon(&self) -> Result<()> {
+        self.script(AWAKE)?.ok().map(drop)
     }
 
     /// Does the damage, and boots when it shows only then.
@@ -106,6 +124,15 @@ impl Patient {
     pub fn snapshot(&self, ignore: &[&str]) -> Result<Snapshot> {
         let list: Vec<&str> = BOUND.iter().chain(ignore).copied().collect();
         self.world.snapshot_but(&list)
+    }
+
+    /// What is in a store on a disk of its own, which no snapshot sees; nothing where there is none.
+    pub fn listing(&self) -> Result<BTreeSet<String>> {
+        if self.disk.is_none() {
+            return Ok(BTreeSet::new());
+        }
+        let output = self.script("listing")?.ok()?;
+        Ok(output.stdout.lines().map(str::to_owned).collect())
     }
 
     /// What these files are, byte for byte.

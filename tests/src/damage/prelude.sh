@@ -65,3 +65,10 @@ all_registered() {
     find /nix/store -mindepth 1 -maxdepth 1 ! -name '*.lock' ! -name .links | sort >/var/tmp/there
     test -s /var/tmp/registered && test -z "$(comm -13 /var/tmp/registered /var/tmp/there)"
 }
+
+# All of the store's file system but what builds leave, a line each; folders without their size.
+listing() {
+    traces='^/nix/var/(log|nix/(db|gcroots/auto|temproots|gc.lock|userpool))(/|$)'
+    find /nix -mindepth 1 -regextype egrep -regex "$traces.*" -prune -o \
+        -type d -printf '%p: folder %m %U:%G\n' -o -printf '%p: %y %m %U:%G %s %l\n'
+}
