@@ -176,7 +176,7 @@ pub const ALL: &[Damage] = &[
         rows: &[119],
         make: "wake; systemctl kill --signal=STOP nix-daemon.service",
         there: "pid=$(systemctl show --property=MainPID --value nix-daemon.service)
-                grep -q '^State:.T' /proc/$pid/status",
+                test \"$(sed -n 's/^State:.//p' /proc/$pid/status | cut -c 1)\" = T",
         checks: &["daemon.silent"],
         outcome: Outcome::Asked,
         ..DOWN

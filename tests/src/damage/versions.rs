@@ -25,7 +25,7 @@ pub const ALL: &[Damage] = &[
         make: with_newer!("wake; $profile/bin/nix-env --quiet --profile $profile --install $newer"),
         there:
             "running=$(readlink /proc/$(systemctl show --property=MainPID --value nix-daemon)/exe)
-                test \"$running\" != \"$(readlink -f $profile/bin/nix-daemon)\"",
+                test -n \"$running\" && test \"$running\" != \"$(readlink -f $profile/bin/nix-daemon)\"",
         builds: Builds::Untold,
         checks: &["versions.daemon-old"],
         differs: &[
