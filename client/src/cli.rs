@@ -8,8 +8,10 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, ValueHint};
 use nixctl_proto::OperationId;
 
+mod health;
 mod system;
 
+pub use health::{Check, History, Repair, RepairWhat, Report};
 pub use system::{
     Confirm, Diff, Picture, PlanRollback, PlanSwitch, Rollback, RollbackWhat, Switch, SwitchWhat,
 };
@@ -104,6 +106,14 @@ pub enum Verb {
     Diff(Diff),
     /// Show how this machine's Nix is
     Status,
+    /// Look at the machine now and show what is wrong
+    Check(Check),
+    /// Carry out the remedies of what is wrong
+    Repair(Repair),
+    /// Show what broke, what was done about it, and whether that helped
+    History(History),
+    /// Write what a bug report needs, without names and secrets; nothing is sent
+    Report(Report),
     /// List the newest operations
     Operations(Operations),
     /// Show one operation and its journal
@@ -276,6 +286,8 @@ pub enum Plan {
     Switch(PlanSwitch),
     /// What `nixctl rollback` would do
     Rollback(PlanRollback),
+    /// What `nixctl repair` would do
+    Repair(RepairWhat),
 }
 
 /// `nixctl operations`

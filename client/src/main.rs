@@ -4,6 +4,7 @@ mod cli;
 mod commands;
 mod connect;
 mod render;
+mod report;
 
 fn main() -> std::process::ExitCode {
     commands::run(clap::Parser::parse())

@@ -5,10 +5,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use nixctl_planner::closure::StorePath;
+use nixctl_proto::health::{Findings, HealthEvent};
 use nixctl_proto::operation::JournalLine;
 use nixctl_proto::plan::{DiffEntry, Plan};
 use nixctl_proto::request::{InstallRequest, OperationRequest, RequestOptions};
-use nixctl_proto::settings::{self, SettingView, SettingsError};
+use nixctl_proto::settings::{self, SettingView};
 use nixctl_proto::status::Status;
 use nixctl_proto::{Code, Failure, Generation, OperationId, OperationView};
 use tokio::runtime::Handle;
@@ -67,6 +68,7 @@ impl Local {
         };
         let (settings, views) = settings::load(&root).map_err(|error| bad_settings(&error))?;
         let keeps_daemon = !options.private && !host.is_image() && !host.services.is_running();
+        let is_resident = !options.private && !host.is_image();
         let worker = ChildWorker::new(&host.fs);
         let machine = host.clone();
         let state_dir = options
@@ -83,6 +85,7 @@ impl Local {
             } else {
                 PATIENCE
             },
+            is_resident,
             worker: Box::new(worker),
             switch: Box::new(carry::Machine),
         })?;
@@ -123,10 +126,7 @@ impl Local {
             .map_err(cannot)?
             .unwrap_or_default();
         let old = String::from_utf8_lossy(&old);
-        let new = settings::edit(&old, key, value).map_err(|error| match error {
-            SettingsError::NoSuchKey { .. } => Failure::from_error(Code::NotFound, &error),
-            error => bad_settings(&error),
-        })?;
+        let new = settings::edit(&old, key, value).map_err(Failure::from)?;
         for folder in path
             .ancestors()
             .skip(1)
@@ -234,6 +234,18 @@ impl Backend for Local {
             StorePath::new(text).map_err(|error| Failure::from_error(Code::InvalidArgument, &error))
         };
         difference::between(&self.host, &path(from)?, &path(to)?).map_err(|error| error.failure())
+    }
+
+    fn check(&self, checks: &[String]) -> Result<Findings, Failure> {
+        self.engine.check(checks)
+    }
+
+    fn findings(&self) -> Findings {
+        self.engine.findings()
+    }
+
+    fn history(&self, limit: u32) -> Vec<HealthEvent> {
+        self.engine.history(limit)
     }
 
     fn settings(&self) -> Vec<SettingView> {

@@ -1,7 +1,7 @@
 //! The command line of `nixctld`.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -32,6 +32,9 @@ enum Command {
     /// Run a program in the folder of an image, with this machine's /proc and /dev
     #[command(hide = true)]
     InImage(InImage),
+    /// Look whether a database is sound, for a daemon that started this process
+    #[command(hide = true)]
+    ExamineDatabase(ExamineDatabase),
     /// Run a program that ends with the daemon that started this process
     #[command(hide = true)]
     Leashed(Leashed),
@@ -55,6 +58,16 @@ pub struct Serve {
     /// Listen here
     #[arg(long, value_name = "PATH", default_value = SOCKET_PATH, hide = true)]
     pub socket: PathBuf,
+}
+
+/// What to look at.
+#[derive(Debug, Args)]
+pub struct ExamineDatabase {
+    /// Whether it is Nix's own.
+    #[arg(long)]
+    of_nix: bool,
+    /// The database.
+    path: PathBuf,
 }
 
 /// What to run in an image.
@@ -86,6 +99,8 @@ pub struct Parts {
     pub open: Open,
     /// Does a worker's task.
     pub worker: fn() -> ExitCode,
+    /// Looks at a database, Nix's own or another.
+    pub examine: fn(&Path, bool) -> ExitCode,
 }
 
 impl std::fmt::Debug for Parts {
@@ -99,6 +114,7 @@ pub fn main(parts: Parts) -> ExitCode {
     match Arguments::parse().command {
         Command::Serve(options) => serve(options, parts.open),
         Command::Worker => (parts.worker)(),
+        Command::ExamineDatabase(what) => (parts.examine)(&what.path, what.of_nix),
         Command::InImage(what) => in_image::run(&what.root, &what.command),
         Command::Leashed(what) => leashed::run(what.parent, &what.command),
     }

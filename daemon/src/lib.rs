@@ -18,6 +18,7 @@ mod keeper;
 pub mod logging;
 pub mod notify;
 pub mod payload;
+pub mod pulse;
 pub mod resource;
 pub mod serve;
 pub mod switch;

@@ -199,6 +199,9 @@ catalogue! {
     NotConfirmed = 2017, Failed, "nobody confirmed the new generation in time",
         help "run `nixctl confirm` over a new connection within the time given with --confirm-within",
         "With --confirm-within the machine goes back by itself unless somebody who can still reach it says that all is well.";
+    NotRepaired = 2018, Failed, "the remedy did not help, or made something worse, so it was undone",
+        help "run `nixctl check` to see what is wrong now, and what a person can do about it",
+        "After a repair the machine is looked at again. A remedy after which nothing is better, or something else is worse than before, is taken back: the machine is as it was. The daemon tries it again by itself after a pause that grows, and gives up after a few attempts until somebody asks with `nixctl repair`.";
 
     NotAuthorized = 3001, NotAuthorized, "you may not do this",
         help "run it as root, ask to be put into the group nixctl, or authenticate as an administrator",

@@ -45,6 +45,20 @@ pub trait Manager {
     #[zbus(allow_interactive_auth)]
     fn confirm(&self, operation: &ObjectPath<'_>) -> zbus::Result<()>;
 
+    /// Carries out the remedies of findings, `area.name` or `area.name:subject` each; none: of all
+    /// that have one. Returns the operation.
+    #[zbus(allow_interactive_auth)]
+    fn repair(&self, findings: &[String], options: Options<'_>) -> zbus::Result<OwnedObjectPath>;
+
+    /// Looks at the machine now, for these checks (none: all), see [`values::finding`].
+    fn check(&self, checks: &[String]) -> zbus::Result<Vec<Dictionary>>;
+
+    /// What was found when the daemon looked last, see [`values::finding`].
+    fn findings(&self) -> zbus::Result<Vec<Dictionary>>;
+
+    /// What became of findings, newest first, at most `limit` (0: all), see [`values::event`].
+    fn list_health_events(&self, limit: u32) -> zbus::Result<Vec<Dictionary>>;
+
     /// What an operation would do, as the JSON of [`crate::plan::Plan`]; nothing is done.
     fn plan(&self, kind: &str, argument: &str, options: Options<'_>) -> zbus::Result<String>;
 

@@ -4,10 +4,13 @@
 //! from every other, so that its history can be followed. Whatever is said here is for people, but
 //! for the ids, which are stable: `area.name`, each word in kebab-case.
 
+pub mod check;
+
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::operation::OperationId;
 use crate::status::Health;
 
 /// How bad a finding is.
@@ -25,7 +28,15 @@ pub enum Severity {
 }
 
 impl Severity {
-    /// The word used in JSON.
+    /// Every severity, the mildest first.
+    pub const ALL: [Severity; 4] = [
+        Severity::Info,
+        Severity::Warning,
+        Severity::Error,
+        Severity::Critical,
+    ];
+
+    /// The word used in JSON and on D-Bus.
     pub fn as_str(self) -> &'static str {
         match self {
             Severity::Info => "info",
@@ -89,6 +100,8 @@ pub struct RemedyView {
     pub steps: Vec<String>,
     /// Whether the daemon carries it out without being asked.
     pub automatic: bool,
+    /// Why the daemon does not try it by itself for now, and for how long; empty when it does.
+    pub held: String,
 }
 
 /// Something that is not as it should be.
@@ -112,6 +125,116 @@ pub struct Finding {
     pub since: u64,
     /// What the daemon can do about it, if anything.
     pub remedy: Option<RemedyView>,
+}
+
+/// What is wrong with a machine, as of a moment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Findings {
+    /// The judgement.
+    pub health: Health,
+    /// One line on why.
+    pub reason: String,
+    /// When the daemon looked, milliseconds since 1970; 0: not yet.
+    pub seen: u64,
+    /// What limits this answer, such as an operation at work; empty for nothing.
+    pub note: String,
+    /// The findings, the worst first.
+    pub findings: Vec<Finding>,
+}
+
+/// What became of a finding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HealthEventKind {
+    /// It was not there before.
+    Appeared,
+    /// A remedy was begun.
+    Tried,
+    /// It was still there after the remedy.
+    DidNotHelp,
+    /// It is not there any more.
+    Gone,
+}
+
+impl HealthEventKind {
+    /// Every kind.
+    pub const ALL: [HealthEventKind; 4] = [
+        HealthEventKind::Appeared,
+        HealthEventKind::Tried,
+        HealthEventKind::DidNotHelp,
+        HealthEventKind::Gone,
+    ];
+
+    /// The word used in JSON and on D-Bus.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            HealthEventKind::Appeared => "appeared",
+            HealthEventKind::Tried => "tried",
+            HealthEventKind::DidNotHelp => "did-not-help",
+            HealthEventKind::Gone => "gone",
+        }
+    }
+}
+
+/// One line of the health's history.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HealthEvent {
+    /// Counts up; no two have the same.
+    pub number: u64,
+    /// Milliseconds since 1970.
+    pub time: u64,
+    /// Id of the check.
+    pub check: String,
+    /// What it is about.
+    pub subject: String,
+    /// What happened.
+    pub what: HealthEventKind,
+    /// The operation that carried the remedy out, if one did.
+    pub operation: Option<OperationId>,
+    /// Why it did not help, or how many milliseconds it was there.
+    pub detail: String,
+}
+
+/// Which findings are meant: all of a check, or the one about a subject.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Target {
+    /// Id of the check.
+    pub check: String,
+    /// What it is about; `None`: whatever it is.
+    pub subject: Option<String>,
+}
+
+impl Target {
+    /// Whether a finding is meant.
+    pub fn means(&self, check: &str, subject: &str) -> bool {
+        self.check == check && self.subject.as_deref().is_none_or(|it| it == subject)
+    }
+}
+
+impl From<&str> for Target {
+    /// From `area.name` or `area.name:subject`.
+    fn from(text: &str) -> Self {
+        match text.split_once(':') {
+            Some((check, subject)) => Target {
+                check: check.to_owned(),
+                subject: Some(subject.to_owned()),
+            },
+            None => Target {
+                check: text.to_owned(),
+                subject: None,
+            },
+        }
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.check)?;
+        match &self.subject {
+            Some(subject) => write!(f, ":{subject}"),
+            None => Ok(()),
+        }
+    }
 }
 
 /// What a machine is that has these findings.
@@ -138,6 +261,7 @@ mod tests {
                 summary: "mount /nix".to_owned(),
                 steps: vec!["start nix.mount".to_owned()],
                 automatic: true,
+                held: String::new(),
             }),
         }
     }
@@ -149,7 +273,7 @@ mod tests {
             r#""seen":"nothing is mounted at /nix","#,
             r#""expected":"/dev/vdb, as /etc/fstab says","#,
             r#""why":"the store is empty without it","help":"","since":1700000000000,"#,
-            r#""remedy":{"summary":"mount /nix","steps":["start nix.mount"],"automatic":true}}"#,
+            r#""remedy":{"summary":"mount /nix","steps":["start nix.mount"],"automatic":true,"held":""}}"#,
         );
         let one = finding(Severity::Critical);
         assert_eq!(serde_json::to_string(&one).unwrap(), expected);

@@ -102,6 +102,8 @@ pub enum OperationKind {
     Switch,
     /// Moves the system back to an earlier generation.
     Rollback,
+    /// Carries out remedies of findings.
+    Repair,
 }
 
 impl OperationKind {
@@ -114,6 +116,7 @@ impl OperationKind {
             OperationKind::SelfUninstall => "self-uninstall",
             OperationKind::Switch => "switch",
             OperationKind::Rollback => "rollback",
+            OperationKind::Repair => "repair",
         }
     }
 }

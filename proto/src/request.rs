@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::failure::Failure;
 use crate::generation::Generation;
+use crate::health::{Findings, HealthEvent, Target};
 use crate::operation::{JournalLine, OperationId, OperationKind, OperationView};
 use crate::plan::{DiffEntry, Plan};
 use crate::settings::SettingView;
@@ -123,6 +124,15 @@ pub enum AfterBoot {
     Restart,
 }
 
+/// Asks for the remedies of findings to be carried out.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RepairRequest {
+    /// Which findings; empty: all that have a remedy.
+    pub targets: Vec<Target>,
+    /// Set by the daemon alone: nobody asked for it.
+    pub automatic: bool,
+}
+
 /// A change of the machine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -139,6 +149,8 @@ pub enum OperationRequest {
     Switch(SwitchRequest),
     /// See [`RollbackRequest`].
     Rollback(RollbackRequest),
+    /// See [`RepairRequest`].
+    Repair(RepairRequest),
 }
 
 impl OperationRequest {
@@ -151,6 +163,7 @@ impl OperationRequest {
             OperationRequest::SelfUninstall => OperationKind::SelfUninstall,
             OperationRequest::Switch(_) => OperationKind::Switch,
             OperationRequest::Rollback(_) => OperationKind::Rollback,
+            OperationRequest::Repair(_) => OperationKind::Repair,
         }
     }
 }
@@ -212,6 +225,12 @@ pub enum Request {
         /// Store path of the other.
         to: String,
     },
+    /// Looks at the machine now, thoroughly, for these checks (empty: all).
+    Check(Vec<String>),
+    /// What was found when the daemon looked last.
+    Findings,
+    /// What became of findings, newest first, at most this many (0: all).
+    History(u32),
 }
 
 /// An answer on the socket.
@@ -239,4 +258,8 @@ pub enum Reply {
     Generations(Vec<Generation>),
     /// To [`Request::Diff`], by name.
     Diff(Vec<DiffEntry>),
+    /// To [`Request::Check`] and [`Request::Findings`].
+    Findings(Findings),
+    /// To [`Request::History`].
+    History(Vec<HealthEvent>),
 }

@@ -59,4 +59,13 @@ pub struct Status {
     /// How far the target is reached, as `12 of 40 components, waiting: needs 83 MiB more on /nix`;
     /// empty when the machine is there.
     pub convergence: String,
+    /// When the daemon looked at the machine last, milliseconds since 1970; 0: never.
+    #[serde(default)]
+    pub health_seen: u64,
+    /// What limits the judgement, such as an operation at work; empty for nothing.
+    #[serde(default)]
+    pub health_note: String,
+    /// How many findings there are.
+    #[serde(default)]
+    pub findings: u32,
 }

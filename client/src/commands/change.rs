@@ -39,8 +39,9 @@ pub async fn run(
                 draw(&plan, svg)?;
                 return show(context, &[plan]);
             }
-            let Some(options) = agree(context, connection, &request, going, svg).await? else {
-                return Ok(declined(context));
+            let options = match agree(context, connection, &request, going, svg).await? {
+                Ok(options) => options,
+                Err(exit) => return Ok(exit),
             };
             carry_out(
                 context,
@@ -154,7 +155,7 @@ pub fn draw(plan: &Plan, svg: Option<&Path>) -> Result<(), Failure> {
         return Ok(());
     };
     let picture = svg::draw(&switch::chart(view));
-    save::replace(file, picture.as_bytes()).map_err(|error| {
+    save::replace(file, picture.as_bytes(), save::OPEN).map_err(|error| {
         let message = format!("cannot write {}: {error}", file.display());
         Failure::new(Code::FileFailed, message).with_help("name a file that can be written")
     })
@@ -166,14 +167,15 @@ pub fn declined(context: &mut Context) -> Exit {
     Exit::Refused
 }
 
-/// Shows the plan and asks, unless told not to; `None` when the answer is no.
+/// Shows the plan and asks, unless told not to; the exit code when it ends here: the answer is no,
+/// or there is nothing to repair.
 async fn agree(
     context: &mut Context,
     connection: &Connection,
     request: &OperationRequest,
     going: &Going,
     svg: Option<&Path>,
-) -> Result<Option<RequestOptions>, Failure> {
+) -> Result<Result<RequestOptions, Exit>, Failure> {
     let mut options = options(going);
     if going.yes {
         if svg.is_some() {
@@ -182,7 +184,7 @@ async fn agree(
         if takes_off(request) {
             show_only(context, connection, request).await?;
         }
-        return Ok(Some(options));
+        return Ok(Ok(options));
     }
     // What is agreed to is the plan for the machine as it is now.
     let nix_version = connection.status().await?.nix_version;
@@ -195,8 +197,15 @@ async fn agree(
     if let Some(failure) = plan.refusal() {
         return Err(failure.clone());
     }
+    let is_idle = plan.is_empty() && matches!(request, OperationRequest::Repair(_));
     show(context, &[plan])?;
-    Ok(context.terminal.ask("Go on?").then_some(options))
+    if is_idle {
+        return Ok(Err(Exit::Done));
+    }
+    Ok(match context.terminal.ask("Go on?") {
+        true => Ok(options),
+        false => Err(declined(context)),
+    })
 }
 
 /// Whether the request takes things off the machine: what goes is shown also to those who agreed
@@ -207,7 +216,8 @@ pub fn takes_off(request: &OperationRequest) -> bool {
         OperationRequest::Install(_)
         | OperationRequest::SelfInstall(_)
         | OperationRequest::Switch(_)
-        | OperationRequest::Rollback(_) => false,
+        | OperationRequest::Rollback(_)
+        | OperationRequest::Repair(_) => false,
     }
 }
 
@@ -242,13 +252,14 @@ fn fresh_id() -> String {
 mod tests {
     use std::sync::{Arc, Mutex};
 
-    use nixctl_proto::request::{InstallRequest, Reply, Request, UninstallRequest};
+    use nixctl_proto::request::{InstallRequest, RepairRequest, Reply, Request, UninstallRequest};
 
     use super::*;
     use crate::cli::Global;
     use crate::connect::Options;
     use crate::connect::fake::{Fake, Reaction};
     use crate::render::operation::tests::view;
+    use crate::render::status::tests::status;
 
     #[test]
     fn ids_differ() {
@@ -308,6 +319,36 @@ mod tests {
         let seen = seen.lock().unwrap();
         assert_eq!(seen.len(), 2);
         assert_eq!(seen[0], seen[1]);
+    }
+
+    #[tokio::test]
+    async fn nobody_is_asked_whether_to_repair_nothing() {
+        let fake = Fake::start(|request| match request {
+            Request::Plan(request) => {
+                let plan = Plan {
+                    kind: request.kind(),
+                    title: "repair nothing".to_owned(),
+                    steps: Vec::new(),
+                    checks: Vec::new(),
+                    bytes_needed: 0,
+                    inodes_needed: 0,
+                    notes: Vec::new(),
+                    switch: None,
+                };
+                vec![Reaction::Last(Reply::Plan(plan))]
+            }
+            _ => vec![Reaction::Last(Reply::Status(status()))],
+        });
+        let reach = Options {
+            socket: Some(fake.path()),
+            ..Options::default()
+        };
+        let connection = Connection::open(&reach).await.unwrap();
+        let mut context = Context::new(&Global::default());
+        let request = OperationRequest::Repair(RepairRequest::default());
+        let going = Going::default();
+        let agreed = agree(&mut context, &connection, &request, &going, None).await;
+        assert_eq!(agreed, Ok(Err(Exit::Done)));
     }
 
     #[tokio::test]

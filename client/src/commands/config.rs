@@ -1,6 +1,7 @@
 //! `nixctl config`
 
-use nixctl_proto::settings::SettingView;
+use nixctl_proto::health::check::Check;
+use nixctl_proto::settings::{SettingView, policy_of};
 use nixctl_proto::{Code, Exit, Failure};
 
 use super::nearest::nearest;
@@ -8,6 +9,9 @@ use super::{Context, Outcome};
 use crate::cli::ConfigVerb;
 use crate::render::table;
 use crate::render::text::clean;
+
+/// The setting with the policies of the checks.
+const POLICY: &str = "health.policy";
 
 /// Shows or changes the settings.
 pub async fn run(context: &mut Context, verb: Option<ConfigVerb>) -> Outcome {
@@ -30,9 +34,12 @@ async fn show(context: &mut Context) -> Outcome {
 
 async fn get(context: &mut Context, key: &str) -> Outcome {
     let settings = all(context).await?;
-    let setting = find(&settings, key)?;
+    let setting = match key.strip_prefix(POLICY).and_then(|id| id.strip_prefix('.')) {
+        Some(id) => policy(find(&settings, POLICY)?, key, id)?,
+        None => find(&settings, key)?.clone(),
+    };
     if context.json {
-        context.terminal.json(setting);
+        context.terminal.json(&setting);
     } else {
         context.terminal.line(&clean(&setting.value));
     }
@@ -52,6 +59,24 @@ async fn all(context: &mut Context) -> Result<Vec<SettingView>, Failure> {
     context
         .connected(async |_, connection| Ok(connection.settings().await?))
         .await
+}
+
+/// What is done about one check, as a setting of its own.
+fn policy(all: &SettingView, key: &str, id: &str) -> Result<SettingView, Failure> {
+    let Some(check) = Check::by_id(id) else {
+        let help = match Check::nearest(id) {
+            Some(near) => format!("did you mean {POLICY}.{near}? `nixctl check --list` lists all"),
+            None => "`nixctl check --list` lists all checks".to_owned(),
+        };
+        let message = format!("cannot show `{key}`: there is no such check");
+        return Err(Failure::new(Code::NotFound, message).with_help(help));
+    };
+    let set = policy_of(check, &all.value);
+    Ok(SettingView {
+        key: key.to_owned(),
+        value: format!("\"{}\"", set.unwrap_or(check.policy())),
+        file: set.map(|_| all.file.clone()).unwrap_or_default(),
+    })
 }
 
 fn find<'a>(settings: &'a [SettingView], key: &str) -> Result<&'a SettingView, Failure> {
@@ -141,6 +166,25 @@ mod tests {
         assert_eq!(find(&settings(), "daemon.history").unwrap().value, "10");
         let failure = find(&settings(), "install.versoin").unwrap_err();
         assert!(failure.help.contains("install.version"), "{}", failure.help);
+        assert_eq!(failure.code.exit(), Exit::Usage);
+    }
+
+    #[test]
+    fn a_policy_is_the_checks_own_or_the_default() {
+        let all = SettingView {
+            key: POLICY.to_owned(),
+            value: "{ \"tree.rights\" = \"off\" }".to_owned(),
+            file: "/x".to_owned(),
+        };
+        for (id, value, file) in [
+            ("tree.rights", "\"off\"", "/x"),
+            ("conf.syntax", "\"ask\"", ""),
+        ] {
+            let one = policy(&all, "k", id).unwrap();
+            assert_eq!((one.value.as_str(), one.file.as_str()), (value, file));
+        }
+        let failure = policy(&all, "k", "tree.right").unwrap_err();
+        assert!(failure.help.contains("health.policy.tree.rights"));
         assert_eq!(failure.code.exit(), Exit::Usage);
     }
 

@@ -43,29 +43,13 @@ mod tests {
     use std::sync::{Arc, Mutex};
 
     use nixctl_proto::request::{Reply, Request};
-    use nixctl_proto::status::{Health, Status};
+    use nixctl_proto::status::Status;
 
     use super::*;
     use crate::cli::Global;
     use crate::connect::fake::{Fake, Reaction};
     use crate::render::operation::tests::view;
-
-    fn status(active: bool) -> Status {
-        Status {
-            version: String::new(),
-            nix_version: String::new(),
-            health: Health::Unknown,
-            health_reason: String::new(),
-            converged: 1.0,
-            active: active.then(view),
-            queued: 0,
-            current_generation: 0,
-            target_generation: 0,
-            reboot_needed: false,
-            boot_failure: String::new(),
-            convergence: String::new(),
-        }
-    }
+    use crate::render::status::tests::status;
 
     async fn confirm(active: bool, operation: Option<OperationId>) -> (Outcome, Vec<OperationId>) {
         let seen = Arc::new(Mutex::new(Vec::new()));
@@ -76,7 +60,10 @@ mod tests {
                     log.lock().unwrap().push(id);
                     Reply::Done
                 }
-                _ => Reply::Status(status(active)),
+                _ => Reply::Status(Status {
+                    active: active.then(view),
+                    ..status()
+                }),
             })]
         });
         let mut context = Context::new(&Global {

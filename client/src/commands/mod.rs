@@ -6,6 +6,7 @@
 mod bootstrap;
 mod cancel;
 mod change;
+mod check;
 mod completions;
 mod config;
 mod confirm;
@@ -14,6 +15,7 @@ mod diff;
 mod explain;
 mod follow;
 mod generations;
+mod history;
 mod install;
 mod interrupt;
 mod man;
@@ -21,6 +23,8 @@ mod nearest;
 mod operations;
 mod plan;
 mod plan_instance;
+mod repair;
+mod report;
 mod retry;
 mod rollback;
 mod save;
@@ -81,6 +85,10 @@ async fn dispatch(context: &mut Context, verb: Verb) -> Outcome {
         Verb::Uninstall(uninstall) => uninstall::run(context, uninstall).await,
         Verb::Plan(plan) => plan::run(context, plan).await,
         Verb::Status => status::run(context).await,
+        Verb::Check(check) => check::run(context, check).await,
+        Verb::Repair(repair) => repair::run(context, repair).await,
+        Verb::Report(report) => report::run(context, &report).await,
+        Verb::History(history) => history::run(context, history.limit).await,
         Verb::Switch(switch) => switch::run(context, switch).await,
         Verb::Rollback(rollback) => rollback::run(context, rollback).await,
         Verb::Confirm(confirm) => confirm::run(context, confirm.operation).await,

@@ -4,7 +4,8 @@ use nixctl_proto::request::OperationRequest;
 use nixctl_proto::{Code, Failure};
 
 use super::{
-    Context, Outcome, bootstrap, change, install, plan_instance, rollback, switch, uninstall,
+    Context, Outcome, bootstrap, change, install, plan_instance, repair, rollback, switch,
+    uninstall,
 };
 use crate::cli;
 use crate::connect::Connection;
@@ -27,6 +28,7 @@ async fn operation(context: &mut Context, plan: cli::Plan) -> Outcome {
         cli::Plan::Uninstall(what) => (uninstall::request(&what), None),
         cli::Plan::Switch(plan) => (switch::request(plan.what)?, plan.picture.file),
         cli::Plan::Rollback(plan) => (rollback::request(plan.what)?, plan.picture.file),
+        cli::Plan::Repair(what) => (repair::request(what), None),
     };
     let begins = matches!(
         request,

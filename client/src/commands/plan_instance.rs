@@ -31,7 +31,7 @@ pub fn run(context: &mut Context, file: &Path, what: &cli::PlanOrder) -> Outcome
     };
     if let Some(file) = &what.svg {
         let picture = svg::draw(&order::chart(&instance, &plan));
-        save::replace(file, picture.as_bytes()).map_err(|error| {
+        save::replace(file, picture.as_bytes(), save::OPEN).map_err(|error| {
             let message = format!("cannot write {}: {error}", file.display());
             Failure::new(Code::FileFailed, message).with_help("name a file that can be written")
         })?;

@@ -3,14 +3,18 @@
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+/// Mode of a file that others may read.
+pub const OPEN: u32 = 0o666;
 /// Names that are tried for the temporary file.
 const ATTEMPTS: u32 = 16;
 
 /// Writes a file: a temporary one beside it, synced, then renamed. Only a regular file is
-/// replaced; a link is neither followed nor replaced, and so are devices and the like.
-pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
+/// replaced; a link is neither followed nor replaced, and so are devices and the like. The mode is
+/// what the umask leaves of it.
+pub fn replace(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
     match std::fs::symlink_metadata(path) {
         Ok(there) if !there.is_file() => {
             let why = "something other than a regular file is there";
@@ -23,7 +27,7 @@ pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
     };
-    let (temporary, mut file) = create_beside(path)?;
+    let (temporary, mut file) = create_beside(path, mode)?;
     let written = file
         .write_all(content)
         .and_then(|()| file.sync_all())
@@ -35,7 +39,7 @@ pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     written.and_then(|()| File::open(folder)?.sync_all())
 }
 
-fn create_beside(path: &Path) -> io::Result<(PathBuf, File)> {
+fn create_beside(path: &Path, mode: u32) -> io::Result<(PathBuf, File)> {
     let name = path.file_name().ok_or(io::ErrorKind::InvalidFilename)?;
     for attempt in 0..ATTEMPTS {
         let mut temporary = OsString::from(".");
@@ -45,6 +49,7 @@ fn create_beside(path: &Path) -> io::Result<(PathBuf, File)> {
         let made = OpenOptions::new()
             .write(true)
             .create_new(true)
+            .mode(mode)
             .open(&temporary);
         match made {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
@@ -65,19 +70,19 @@ mod tests {
     fn only_a_regular_file_is_replaced() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("a");
-        replace(&file, b"one").unwrap();
-        replace(&file, b"two").unwrap();
+        replace(&file, b"one", OPEN).unwrap();
+        replace(&file, b"two", OPEN).unwrap();
         assert_eq!(std::fs::read(&file).unwrap(), b"two");
 
         for (name, target) in [("link", "a"), ("dangling", "nowhere")] {
             let link = folder.path().join(name);
             symlink(target, &link).unwrap();
-            assert!(replace(&link, b"three").is_err());
+            assert!(replace(&link, b"three", OPEN).is_err());
             assert!(link.is_symlink());
         }
-        assert!(replace(folder.path(), b"").is_err());
-        assert!(replace(Path::new("/dev/null"), b"").is_err());
-        assert!(replace(&folder.path().join("no/b"), b"").is_err());
+        assert!(replace(folder.path(), b"", OPEN).is_err());
+        assert!(replace(Path::new("/dev/null"), b"", OPEN).is_err());
+        assert!(replace(&folder.path().join("no/b"), b"", OPEN).is_err());
         assert_eq!(std::fs::read(&file).unwrap(), b"two");
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 3);
     }

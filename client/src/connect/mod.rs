@@ -19,6 +19,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nix::unistd::geteuid;
+use nixctl_proto::health::{Findings, HealthEvent};
 use nixctl_proto::operation::JournalLine;
 use nixctl_proto::plan::{DiffEntry, Plan};
 use nixctl_proto::request::{OperationRequest, RequestOptions};
@@ -33,6 +34,8 @@ pub use watch::{Event, Watch};
 pub const ANSWER: Duration = Duration::from_secs(10);
 /// How long it may take to read the machine and make a plan.
 pub const PLANNING: Duration = Duration::from_secs(120);
+/// How long it may take to look at the machine thoroughly.
+pub const LOOKING: Duration = Duration::from_secs(300);
 /// How long a daemon that went away may take to come back: it restarts and reads its journal.
 pub const COME_BACK: Duration = Duration::from_secs(30);
 /// Time between two attempts to reach it.
@@ -249,6 +252,30 @@ impl Connection {
         match self {
             Connection::Bus(bus) => bus.diff(from, to).await,
             Connection::Socket(socket) => socket.diff(from, to).await,
+        }
+    }
+
+    /// Looks at the machine now, for these checks (none: all).
+    pub async fn check(&self, checks: &[String]) -> Result<Findings, Trouble> {
+        match self {
+            Connection::Bus(bus) => bus.check(checks).await,
+            Connection::Socket(socket) => socket.check(checks).await,
+        }
+    }
+
+    /// What was found when the daemon looked last.
+    pub async fn findings(&self) -> Result<Findings, Trouble> {
+        match self {
+            Connection::Bus(bus) => bus.findings().await,
+            Connection::Socket(socket) => socket.findings().await,
+        }
+    }
+
+    /// What became of findings, newest first.
+    pub async fn history(&self, limit: u32) -> Result<Vec<HealthEvent>, Trouble> {
+        match self {
+            Connection::Bus(bus) => bus.history(limit).await,
+            Connection::Socket(socket) => socket.history(limit).await,
         }
     }
 

@@ -6,7 +6,9 @@
 pub mod chart;
 pub mod diff;
 pub mod error;
+pub mod findings;
 pub mod generations;
+pub mod history;
 pub mod operation;
 pub mod order;
 pub mod plan;

@@ -176,6 +176,7 @@ pub fn achievement(kind: OperationKind) -> &'static str {
         OperationKind::SelfUninstall => "nixctld is taken off",
         OperationKind::Switch => "the system is at the target",
         OperationKind::Rollback => "the system is back",
+        OperationKind::Repair => "the repair is done",
     }
 }
 

@@ -84,7 +84,8 @@ fn takes_off(plan: &Plan) -> bool {
         OperationKind::Install
         | OperationKind::SelfInstall
         | OperationKind::Switch
-        | OperationKind::Rollback => false,
+        | OperationKind::Rollback
+        | OperationKind::Repair => false,
     }
 }
 

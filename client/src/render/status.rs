@@ -1,14 +1,16 @@
 //! `nixctl status` for people.
 
-use nixctl_proto::status::{Health, Status};
+use nixctl_proto::health::Finding;
+use nixctl_proto::status::Status;
 
+use super::findings;
 use super::operation::activity;
 use super::style::Style;
 use super::table;
 use super::text::{clean, counted};
 
-/// Lines of the status.
-pub fn lines(status: &Status, style: Style) -> Vec<String> {
+/// Lines of the status, with the worst of the findings.
+pub fn lines(status: &Status, findings: &[Finding], style: Style) -> Vec<String> {
     let mut rows = vec![
         vec!["Nix".to_owned(), nix(status)],
         vec!["health".to_owned(), health(status, style)],
@@ -34,7 +36,9 @@ pub fn lines(status: &Status, style: Style) -> Vec<String> {
         let waiting = counted(status.queued as usize, "operation");
         rows.push(vec!["queue".to_owned(), format!("{waiting} waiting")]);
     }
-    table::lines(&["", ""], &rows, None)
+    let mut lines = table::lines(&["", ""], &rows, None);
+    lines.extend(findings::at_a_glance(findings, style));
+    lines
 }
 
 fn nix(status: &Status) -> String {
@@ -72,13 +76,7 @@ fn target(status: &Status) -> Option<String> {
 }
 
 fn health(status: &Status, style: Style) -> String {
-    let word = status.health.as_str();
-    let word = match status.health {
-        Health::Healthy => style.good(word),
-        Health::Degraded => style.warning(word),
-        Health::Broken => style.bad(word),
-        Health::Unknown => style.dim(word),
-    };
+    let word = findings::health(status.health, style);
     if status.health_reason.is_empty() {
         word
     } else {
@@ -87,13 +85,17 @@ fn health(status: &Status, style: Style) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
+    use nixctl_proto::health::Severity;
+    use nixctl_proto::status::Health;
+
     use super::*;
+    use crate::render::findings::tests::finding;
     use crate::render::operation::tests::view;
 
-    #[test]
-    fn an_idle_machine() {
-        let status = Status {
+    /// Of a machine where nothing goes on.
+    pub fn status() -> Status {
+        Status {
             version: "0.1.0".to_owned(),
             nix_version: "2.26.3".to_owned(),
             health: Health::Healthy,
@@ -106,17 +108,29 @@ mod tests {
             reboot_needed: false,
             boot_failure: String::new(),
             convergence: String::new(),
-        };
+            health_seen: 0,
+            health_note: String::new(),
+            findings: 0,
+        }
+    }
+
+    #[test]
+    fn an_idle_machine() {
+        let status = status();
         assert_eq!(
-            lines(&status, Style::PLAIN),
+            lines(&status, &[], Style::PLAIN),
             ["Nix      2.26.3", "health   healthy", "nixctld  0.1.0"]
+        );
+        let wrong = [finding("tree.rights", Severity::Error)];
+        assert_eq!(
+            lines(&status, &wrong, Style::PLAIN)[3..],
+            ["  error tree.rights (/nix): nothing is mounted"]
         );
     }
 
     #[test]
     fn a_machine_at_work() {
         let status = Status {
-            version: "0.1.0".to_owned(),
             nix_version: String::new(),
             health: Health::Unknown,
             health_reason: "nothing is owned".to_owned(),
@@ -128,9 +142,10 @@ mod tests {
             reboot_needed: true,
             boot_failure: "generation 40 was left: redis.service has failed".to_owned(),
             convergence: "12 of 40 components, waiting: needs 83 MiB more on /nix".to_owned(),
+            ..status()
         };
         assert_eq!(
-            lines(&status, Style::PLAIN),
+            lines(&status, &[], Style::PLAIN),
             [
                 "Nix      not installed by nixctl",
                 "health   unknown (nothing is owned)",
@@ -147,18 +162,11 @@ mod tests {
     #[test]
     fn the_target_is_shown_until_it_is_reached() {
         let at = |converged, convergence: &str, target_generation| Status {
-            version: String::new(),
-            nix_version: String::new(),
-            health: Health::Healthy,
-            health_reason: String::new(),
             converged,
-            active: None,
-            queued: 0,
             current_generation: 7,
             target_generation,
-            reboot_needed: false,
-            boot_failure: String::new(),
             convergence: convergence.to_owned(),
+            ..status()
         };
         for (status, expected) in [
             (at(1.0, "", 7), None),

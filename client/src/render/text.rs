@@ -123,6 +123,28 @@ pub fn duration(milliseconds: u64) -> String {
     }
 }
 
+/// How long ago a moment was: `just now`, `12 s ago`, `5 min ago`, `3 h ago`, `2 d ago`. One in the
+/// future, of a clock that was set back, is a moment; a dash stands for none.
+pub fn ago(now: u64, milliseconds: u64) -> String {
+    if milliseconds == 0 || milliseconds > now {
+        return moment(milliseconds);
+    }
+    let seconds = (now - milliseconds) / 1000;
+    match seconds {
+        0..10 => "just now".to_owned(),
+        10..60 => format!("{seconds} s ago"),
+        60..3600 => format!("{} min ago", seconds / 60),
+        3600..172_800 => format!("{} h ago", seconds / 3600),
+        _ => format!("{} d ago", seconds / 86_400),
+    }
+}
+
+/// Milliseconds since 1970.
+pub fn now() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |it| u64::try_from(it.as_millis()).unwrap_or(u64::MAX))
+}
+
 /// Year, month and day of a number of days since 1970. Counts from 1 March of the year 0, so that
 /// the leap day is the last of its year and months follow a pattern of 153 days for every five.
 fn civil(days: u64) -> (u64, u64, u64) {
@@ -221,5 +243,17 @@ mod tests {
         ] {
             assert_eq!(duration(milliseconds), expected);
         }
+        let now = 1_763_723_172_999;
+        for (before, expected) in [
+            (0, "just now"),
+            (12_345, "12 s ago"),
+            (300_000, "5 min ago"),
+            (47 * 3_600_000, "47 h ago"),
+            (5 * 86_400_000, "5 d ago"),
+        ] {
+            assert_eq!(ago(now, now - before), expected);
+        }
+        assert_eq!(ago(now, 0), "-");
+        assert_eq!(ago(0, 1), "1970-01-01 00:00:00Z");
     }
 }

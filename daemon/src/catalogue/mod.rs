@@ -29,6 +29,7 @@ pub use plan::{install_plan, self_install_plan, self_uninstall_plan, uninstall_p
 pub use preflight::Needs;
 
 use crate::engine::step::PlannedStep;
+use crate::health::plan::RepairPlan;
 
 /// A plan as the engine carries it out, and as clients see it.
 #[derive(Debug, Clone, PartialEq)]
@@ -37,4 +38,6 @@ pub struct Planned {
     pub steps: Vec<PlannedStep>,
     /// The same for people.
     pub view: Plan,
+    /// What a repair is made against.
+    pub repair: Option<RepairPlan>,
 }

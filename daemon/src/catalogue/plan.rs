@@ -73,6 +73,7 @@ pub fn install_plan(
     };
     let fetches = adopted.is_none();
     Ok(Planned {
+        repair: None,
         steps,
         view: Plan {
             kind: OperationKind::Install,
@@ -173,7 +174,11 @@ fn simple(
         notes,
         switch: None,
     };
-    Ok(Planned { steps, view })
+    Ok(Planned {
+        steps,
+        view,
+        repair: None,
+    })
 }
 
 /// A program with the hash of its content.

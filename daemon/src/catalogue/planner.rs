@@ -8,6 +8,7 @@ use super::facts::{Facts, FactsError};
 use super::preflight::{self, Needs};
 use super::{Planned, adopt, plan};
 use crate::engine::{Planner, Question};
+use crate::health;
 use crate::payload::http::Client;
 use crate::payload::url::Url;
 use crate::payload::{PayloadError, Release, Source, estimate, release};
@@ -51,6 +52,7 @@ impl Planner for Catalogue {
             OperationRequest::Rollback(request) => {
                 switch::plan::plan(&switch::rollback::gather(question, request)?)
             }
+            OperationRequest::Repair(request) => health::plan::plan(question, request),
         }
     }
 }

@@ -1,8 +1,9 @@
 //! How long something that failed rests before it is tried again.
 //!
-//! Pure. The pause doubles with every try and is capped; machines that lost the same cache at the
+//! Pure, but for [`chance`]. The pause doubles with every try and is capped; machines that lost the same cache at the
 //! same time do not come back to it at the same time.
 
+use std::hash::{BuildHasher, Hasher};
 use std::time::Duration;
 
 /// The first pause of an operation that waits for something.
@@ -24,6 +25,12 @@ pub fn pause_between(first: Duration, longest: Duration, tries: u32, chance: u32
         factor => first.saturating_mul(factor).min(longest),
     };
     whole - whole / 5 * (chance % 1000) / 1000
+}
+
+/// A random number; two machines must not have the same.
+pub fn chance() -> u32 {
+    let hasher = std::collections::hash_map::RandomState::new().build_hasher();
+    (hasher.finish() & 0xffff) as u32
 }
 
 #[cfg(test)]

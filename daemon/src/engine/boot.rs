@@ -6,6 +6,7 @@
 //! the daemon. What must always hold: it is asked for once for a boot, never for a generation that was
 //! healthy after a boot before, and never while somebody else is at it.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -15,6 +16,7 @@ use nixctl_proto::{Code, Failure, Generation, OperationId, OperationState as Sta
 use super::handle::{Engine, Shared, stored};
 use super::store::Change;
 use super::switching::is_switch;
+use crate::health::sighting::Sighting;
 use crate::host::Cancel;
 use crate::resource::error::fs_code;
 use crate::switch::boot::look::{Seen, look};
@@ -80,6 +82,8 @@ struct Watch<'a> {
     shared: &'a Shared,
     /// Identity of the boot.
     boot: String,
+    /// What was found before the boot: no generation is to blame for that.
+    known: BTreeSet<Sighting>,
     /// The newest operation when it began: what comes after it, somebody asked for in this boot.
     newest: Option<OperationId>,
 }
@@ -91,6 +95,7 @@ impl<'a> Watch<'a> {
             engine,
             shared,
             boot: shared.host.clock.moment().era,
+            known: shared.standing(),
             newest: shared.store.operations().pop().map(|record| record.id),
         }
     }
@@ -158,6 +163,10 @@ impl<'a> Watch<'a> {
             let settings = self.shared.settings();
             let host = &self.shared.host;
             match look(host, &Cancel::default(), vital, &settings.switch.probes) {
+                Ok(Seen { wrong: None, .. }) if let Some(wrong) = self.finding() => {
+                    steady = None;
+                    why = wrong;
+                }
                 Ok(Seen {
                     wrong: None,
                     starts,
@@ -193,6 +202,12 @@ impl<'a> Watch<'a> {
             }
             std::thread::sleep(TICK);
         }
+    }
+
+    /// What a round of checks found since the boot that Nix cannot work with, or that none was made
+    /// yet.
+    fn finding(&self) -> Option<String> {
+        self.shared.broken_since(&self.known)
     }
 
     /// Whether a generation is still what runs.

@@ -8,6 +8,7 @@
 
 pub(crate) mod backoff;
 mod boot;
+mod care;
 mod fault;
 pub mod handle;
 mod legacy;
@@ -86,4 +87,6 @@ pub enum Change {
     OperationRemoved(OperationId),
     /// [`handle::Engine::status`] may give another answer.
     Status,
+    /// [`handle::Engine::findings`] gives another answer.
+    Findings,
 }

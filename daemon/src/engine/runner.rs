@@ -2,7 +2,6 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::Duration;
 
 use nixctl_proto::OperationState as State;
 
@@ -11,43 +10,33 @@ use super::record::OperationRecord;
 use super::run::{Outcome, Run, RunError};
 use crate::host::Cancel;
 
-/// Time after which the idle thread shows that it is alive.
-const IDLE: Duration = Duration::from_secs(20);
-
 /// Works until the daemon goes down.
 pub fn work(shared: &Arc<Shared>) {
+    shared.note_ended_repairs();
+    shared.post_sentinel();
     // What was cut off goes on first: looking may take long, and Nix's programs had better not
     // run between two steps.
-    look(shared);
     while !shared.is_going_down() {
         shared.beat();
         match next(shared) {
             Some(record) => {
+                shared.pause_rounds();
                 if carry_out(shared, record) == Outcome::Paused {
                     break;
                 }
-                if !shared.is_judged() {
-                    look(shared);
-                }
+                shared.resume_rounds();
                 shared.forget_old();
                 shared.store.keep_reserve();
             }
             None => {
                 shared.let_go_of_kernels();
-                shared.sleep(IDLE);
+                if !shared.make_round() && !shared.begin_remedies() {
+                    shared.sleep(shared.until_round(crate::pulse::left()));
+                }
             }
         }
     }
     shared.stopped();
-}
-
-/// Looks at what is owned, until there is work; a panic there costs nothing but the look.
-fn look(shared: &Shared) {
-    let has_work = || next(shared).is_some();
-    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| shared.look_at_owned(&has_work))) {
-        let what = words(panic.as_ref());
-        tracing::error!("internal error: looking at what is owned broke: {what}");
-    }
 }
 
 /// The operation that was cut off, else the oldest in the queue.
@@ -80,6 +69,9 @@ fn carry_out(shared: &Arc<Shared>, record: OperationRecord) -> Outcome {
         shared.stall(&error.to_string());
         Outcome::Paused
     });
+    if let Ok(Some(record)) = shared.store.operation(&id) {
+        shared.note_repair_end(&record);
+    }
     shared.end(&id);
     outcome
 }

@@ -204,6 +204,17 @@ impl Step {
         }
     }
 
+    /// Removes what was kept for undoing it, when the operation is over.
+    ///
+    /// # Errors
+    /// When it cannot be removed.
+    pub fn forget(&self, host: &Host) -> Result<(), StepFailure> {
+        match self {
+            Step::Mend(mend) => Ok(mend.forget(host)?),
+            _ => Ok(()),
+        }
+    }
+
     /// Undoes it, also when `apply` never ran or was cut off. Says what was left on purpose.
     ///
     /// # Errors

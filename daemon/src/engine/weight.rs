@@ -95,10 +95,15 @@ fn weight(step: &Step, archives: &BTreeMap<&str, u64>) -> u64 {
 fn mend_weight(mend: &Mend) -> u64 {
     match mend {
         Mend::Start(_) | Mend::Restart(_) | Mend::Relabel(_) | Mend::RepairPath(_) => SLOW_BYTES,
+        Mend::Register(_) => SLOW_BYTES,
+        Mend::Refetch(_) => SELF_TEST_BYTES,
+        Mend::Database(_) => SELF_TEST_BYTES,
         Mend::Unmask(_)
         | Mend::Clear(_)
+        | Mend::GroupName(_)
         | Mend::SetAside(_)
         | Mend::ConfLine(_)
+        | Mend::Managed(_)
         | Mend::Rights(_)
         | Mend::Content(_) => STEP_BYTES,
     }

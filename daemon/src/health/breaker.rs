@@ -11,7 +11,8 @@
 //!                        open --- after a day, or when somebody asks: one try ---> at work
 //! ```
 //!
-//! A try counts from its beginning, so that a daemon that is killed by it does not try for ever.
+//! A try counts from its beginning; one that ends the daemon goes on as the same operation, which has
+//! a limit of its own.
 //! Time is that of the [`timeline`](super::timeline): a set clock neither blocks nor hurries.
 //! Pure; every answer says why.
 
@@ -32,10 +33,16 @@ pub const RETURNS: [(usize, Duration); 2] = [(3, hours(1)), (8, hours(24))];
 pub const FIRST_OPEN: Duration = hours(24);
 /// How long at most.
 pub const LONGEST_OPEN: Duration = hours(7 * 24);
-/// The first pause after a try that failed.
-pub const FIRST_PAUSE: Duration = Duration::from_secs(60);
-/// The longest pause.
-pub const LONGEST_PAUSE: Duration = hours(1);
+/// The pauses after the first tries that failed, and after the first returns that are too quick: what
+/// was only not there yet is tried again soon.
+pub const PAUSES: [Duration; 4] = [
+    Duration::from_secs(5),
+    Duration::from_secs(60),
+    Duration::from_secs(300),
+    Duration::from_secs(1800),
+];
+/// How long is waited where too many findings are remembered.
+const NO_ROOM: Duration = Duration::from_secs(60);
 /// Findings that are remembered at a time; of others none is tried until one of them is forgotten.
 pub const KEYS: usize = 256;
 /// Time without trouble after which a finding's past is forgotten.
@@ -54,6 +61,8 @@ const fn hours(number: u64) -> Duration {
 pub enum Verdict {
     /// Now, and why.
     Go(String),
+    /// It is being tried already.
+    Trying,
     /// After a pause.
     Rest {
         /// How long it still is.
@@ -91,6 +100,7 @@ enum Stage {
     Helped,
     Open { millis: u64, why: String },
     Asked,
+    Returned { why: String },
 }
 
 /// The latest moment that these remember, on the timeline.
@@ -110,30 +120,28 @@ pub struct Breakers {
 }
 
 impl Breakers {
-    /// What was stored. A try that was at work then has failed: the daemon ended while it was.
-    pub fn restored(all: BTreeMap<Sighting, Breaker>, at: At, chance: u32) -> Breakers {
-        let (all, changed) = (all, BTreeSet::new());
-        let mut breakers = Breakers { all, changed };
-        let at_work = |(of, breaker): (&Sighting, &Breaker)| {
-            (breaker.stage == Stage::AtWork).then(|| of.clone())
-        };
-        let cut_off: Vec<Sighting> = breakers.all.iter().filter_map(at_work).collect();
-        for of in cut_off {
-            breakers.failed(&of, at, chance, "the daemon ended while it was tried");
-        }
-        breakers
+    /// What was stored. A try that was at work then goes on with its operation.
+    pub fn restored(all: BTreeMap<Sighting, Breaker>) -> Breakers {
+        let changed = BTreeSet::new();
+        Breakers { all, changed }
     }
 
     /// Whether a remedy may be tried.
     pub fn judge(&self, of: &Sighting, at: At) -> Verdict {
         match self.all.get(of) {
             None if self.all.len() >= KEYS => Verdict::Rest {
-                left: FIRST_PAUSE,
+                left: NO_ROOM,
                 why: format!("the remedies of {KEYS} other findings are not settled yet"),
             },
             None => Verdict::Go("nothing was tried yet".to_owned()),
             Some(breaker) => breaker.judge(at),
         }
+    }
+
+    /// Whether the last try failed.
+    pub fn was_vain(&self, of: &Sighting) -> bool {
+        let breaker = self.all.get(of);
+        breaker.is_some_and(|it| it.failures > 0 || it.opened > 0)
     }
 
     /// A try begins; to be stored before it does. False: it must not, there is no room to count it.
@@ -204,7 +212,8 @@ impl Breakers {
     /// When the first of these findings may be tried again that may not be now.
     pub fn next_due(&self, seen: &BTreeSet<Sighting>, at: At) -> Option<Duration> {
         let left = |of: &Sighting| match self.judge(of, at) {
-            Verdict::Go(_) => None,
+            // Its end is a reason to look.
+            Verdict::Go(_) | Verdict::Trying => None,
             Verdict::Rest { left, .. } | Verdict::Open { left, .. } => Some(left),
         };
         seen.iter().filter_map(left).min()
@@ -247,12 +256,10 @@ impl Breaker {
         let passed = at.steady.saturating_sub(self.since);
         let left = Duration::from_millis(self.stage.length().saturating_sub(passed));
         match &self.stage {
-            Stage::AtWork => Verdict::Rest {
-                left: LOST.saturating_sub(Duration::from_millis(passed)),
-                why: "it is being tried".to_owned(),
-            },
+            Stage::AtWork => Verdict::Trying,
             Stage::Helped => Verdict::Go("it helped before".to_owned()),
             Stage::Asked => Verdict::Go("somebody asked for it".to_owned()),
+            Stage::Returned { why } => Verdict::Go(why.clone()),
             Stage::Resting { why, .. } | Stage::Open { why, .. } if left.is_zero() => {
                 Verdict::Go(format!("the pause is over: {why}"))
             }
@@ -274,7 +281,7 @@ impl Breaker {
         if tries >= FAILURES || self.opened > 0 {
             return self.open(at, chance, &why);
         }
-        let millis = millis(pause_between(FIRST_PAUSE, LONGEST_PAUSE, tries, chance));
+        let millis = pause(tries, chance);
         self.at(Stage::resting(millis, &why), at)
     }
 
@@ -297,8 +304,13 @@ impl Breaker {
         if self.opened > 0 || self.returns_too_often(at) {
             return self.open(at, chance, &why);
         }
-        let tries = u32::try_from(number).unwrap_or(u32::MAX);
-        let millis = millis(pause_between(FIRST_PAUSE, LONGEST_PAUSE, tries, chance));
+        // A disk may be pulled twice; what comes back again and again is another matter.
+        let tries = u32::try_from(number - 1).unwrap_or(u32::MAX);
+        if tries == 0 {
+            let why = shortened(&why);
+            return self.at(Stage::Returned { why }, at);
+        }
+        let millis = pause(tries, chance);
         self.at(Stage::resting(millis, &why), at)
     }
 
@@ -327,9 +339,16 @@ impl Stage {
     fn length(&self) -> u64 {
         match self {
             Stage::Resting { millis, .. } | Stage::Open { millis, .. } => *millis,
-            Stage::AtWork | Stage::Helped | Stage::Asked => 0,
+            Stage::AtWork | Stage::Helped | Stage::Asked | Stage::Returned { .. } => 0,
         }
     }
+}
+
+/// The pause after so many tries (from 1), in milliseconds.
+fn pause(tries: u32, chance: u32) -> u64 {
+    let place = tries.saturating_sub(1) as usize;
+    let whole = PAUSES.get(place).unwrap_or(&PAUSES[PAUSES.len() - 1]);
+    millis(pause_between(*whole, *whole, 1, chance))
 }
 
 fn times(number: usize) -> String {

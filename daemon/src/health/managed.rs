@@ -1,14 +1,15 @@
-//! Files that the user put under care, `[[managed]]` in the settings, as resources.
+//! Files that the user put under care, `[[managed]]` in the settings.
 //!
 //! The settings have checked what can be said of an entry alone. Here it meets the machine: where
 //! the file's folder really is, who owns it, what the source holds. An entry that does not become a
-//! resource is named with its reason and disturbs no other. A source is read anew each time, so that
+//! file is named with its reason and disturbs no other. A source is read anew each time, so that
 //! a new secret in it is a drift of the file.
 
 use std::path::{Component, Path, PathBuf};
 
 use nixctl_proto::settings::{MAX_MANAGED_BYTES, ManagedSettings, not_to_be_managed};
 
+use crate::host::fs::Meta;
 use crate::host::{Fs, Host, accounts};
 use crate::resource::Resource;
 use crate::resource::file::File;
@@ -20,7 +21,7 @@ const MAX_LINKS: usize = 40;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Managed {
     /// The file, written whole; what else is in its place is replaced.
-    pub resource: Resource,
+    pub file: File,
     /// Unit that is restarted when it was written.
     pub restart: Option<String>,
 }
@@ -46,7 +47,10 @@ pub fn files(
     let mut found = Vec::new();
     for entry in settings {
         match file(entry, owned, host) {
-            Ok(managed) => found.push(managed),
+            Ok(file) => found.push(Managed {
+                file,
+                restart: Some(entry.restart.clone()).filter(|unit| !unit.is_empty()),
+            }),
             Err(why) => errors.push(ManagedError {
                 path: entry.path.clone().into(),
                 why,
@@ -56,7 +60,11 @@ pub fn files(
     (found, errors)
 }
 
-fn file(entry: &ManagedSettings, owned: &[Resource], host: &Host) -> Result<Managed, String> {
+/// One entry as a file.
+///
+/// # Errors
+/// Why it cannot be.
+pub fn file(entry: &ManagedSettings, owned: &[Resource], host: &Host) -> Result<File, String> {
     let path = Path::new(&entry.path);
     let real = resolved(&host.fs, path)?;
     if let Some(place) = not_to_be_managed(&real) {
@@ -66,17 +74,13 @@ fn file(entry: &ManagedSettings, owned: &[Resource], host: &Host) -> Result<Mana
         return Err(format!("nixctl owns it as {}", ours.describe().id));
     }
     let (uid, gid) = owner(entry, host)?;
-    let file = File {
+    Ok(File {
         path: path.to_owned(),
         content: content(entry, host)?,
         mode: entry.mode_bits()?,
         uid,
         gid,
         replace: true,
-    };
-    Ok(Managed {
-        resource: Resource::File(file),
-        restart: Some(entry.restart.clone()).filter(|unit| !unit.is_empty()),
     })
 }
 
@@ -151,6 +155,7 @@ fn resolved(fs: &Fs, path: &Path) -> Result<PathBuf, String> {
         }
         let target = fs.read_link(&real).map_err(|error| error.to_string())?;
         if let Some(target) = target {
+            of_root(fs, &real)?;
             links += 1;
             if links > MAX_LINKS {
                 return Err("the links on its way go in a circle".to_owned());
@@ -160,6 +165,22 @@ fn resolved(fs: &Fs, path: &Path) -> Result<PathBuf, String> {
         }
     }
     Ok(real)
+}
+
+/// A link on the way counts only where root alone could make it: what is written through it is
+/// written with root's rights.
+fn of_root(fs: &Fs, link: &Path) -> Result<(), String> {
+    let folder = link.parent().unwrap_or(link);
+    let meta = fs.meta(folder).map_err(|error| error.to_string())?;
+    let own = nix::unistd::geteuid().as_raw();
+    let is_safe = |meta: Meta| (meta.uid == 0 || meta.uid == own) && meta.mode & 0o022 == 0;
+    if meta.is_some_and(is_safe) {
+        return Ok(());
+    }
+    let link = link.display();
+    Err(format!(
+        "others than root can change the link {link} on its way"
+    ))
 }
 
 #[cfg(test)]
@@ -204,7 +225,7 @@ mod tests {
         )
         .unwrap();
         assert_eq!(managed.restart.as_deref(), Some("a.service"));
-        let resource = &managed.resource;
+        let resource = &Resource::File(managed.file);
         assert_eq!(resource.probe(&machine.host).unwrap(), Presence::Absent);
         let undo = resource.prepare(&machine.host).unwrap();
         resource.apply(&machine.context(), &undo).unwrap();
@@ -222,7 +243,7 @@ mod tests {
         )
         .unwrap();
         assert_eq!(managed.restart, None);
-        let seen = managed.resource.probe(&machine.host).unwrap();
+        let seen = managed.file.probe(&machine.host).unwrap();
         assert!(matches!(seen, Presence::Drifted(_)), "{seen:?}");
     }
 
@@ -236,6 +257,9 @@ mod tests {
         symlink("../var/lib/nixctl", machine.path("/etc/state")).unwrap();
         symlink("circle", machine.path("/etc/circle")).unwrap();
         symlink("real", machine.path("/etc/good")).unwrap();
+        std::fs::create_dir_all(machine.path("/home/jo")).unwrap();
+        machine.chmod("/home/jo", 0o777);
+        symlink("../../etc", machine.path("/home/jo/mine")).unwrap();
         machine.put("/etc/binary", b"\xff");
         machine.put("/etc/large", vec![b'x'; (1 << 20) + 1]);
         machine.put("/etc/passwd", b"me:x:7:8::/:/bin/sh\n");
@@ -253,6 +277,7 @@ mod tests {
             (entry("/etc/static/x"), "it lies in /nix/store"),
             (entry("/etc/state/db"), "it lies in /var/lib/nixctl"),
             (entry("/etc/circle/x"), "circle"),
+            (entry("/home/jo/mine/x"), "others than root can change"),
             (source("/etc/none"), "is not there"),
             (source("/etc/binary"), "no text"),
             (source("/etc/large"), "larger than 1048576 bytes"),
@@ -261,7 +286,7 @@ mod tests {
             (owner("12"), "group of user 12 must be named"),
         ] {
             let why = one(&machine, entry).unwrap_err();
-            assert!(why.starts_with("cannot manage /etc/"), "{why}");
+            assert!(why.starts_with("cannot manage /"), "{why}");
             assert!(why.contains(part), "{why}");
         }
         for (name, ids) in [
@@ -270,10 +295,8 @@ mod tests {
             ("me:us", (7, 9)),
             ("5:us", (5, 9)),
         ] {
-            match one(&machine, owner(name)).unwrap().resource {
-                Resource::File(file) => assert_eq!((file.uid, file.gid), ids, "{name}"),
-                other => panic!("{other:?}"),
-            }
+            let file = one(&machine, owner(name)).unwrap().file;
+            assert_eq!((file.uid, file.gid), ids, "{name}");
         }
         assert!(one(&machine, entry("/etc/good/x")).is_ok());
     }
@@ -283,7 +306,7 @@ mod tests {
         let machine = Machine::new();
         std::fs::create_dir_all(machine.path("/etc/real")).unwrap();
         symlink("real", machine.path("/etc/link")).unwrap();
-        let ours = one(&machine, entry("/etc/real/unit")).unwrap().resource;
+        let ours = Resource::File(one(&machine, entry("/etc/real/unit")).unwrap().file);
         let settings = ["/etc/real/unit", "/etc/link/unit", "/etc/real/other"].map(entry);
         let (files, errors) = files(&settings, &[ours], &machine.host);
         assert_eq!(files.len(), 1, "a bad entry disturbs no other");

@@ -70,13 +70,14 @@ fn view(found: &Found, policy: Policy, now: u64) -> Option<RemedyView> {
         summary,
         steps: lines,
         automatic: policy == Policy::Auto,
+        held: String::new(),
     })
 }
 
 fn step(cure: &Cure, now: u64) -> Step {
     match cure {
         Cure::Ensure(resource) => Step::Ensure((**resource).clone()),
-        Cure::Mend(mend) => Step::Mend(mend.clone()),
+        Cure::Mend(mend) => Step::Mend(mend.clone().planned(now)),
         Cure::SetAside(path) => Step::Mend(Mend::SetAside(SetAside::apart(path, now))),
     }
 }
@@ -94,6 +95,8 @@ enum Stage {
     Accounts,
     /// Folders below /nix.
     Tree,
+    /// The store paths of Nix itself, without which the rest has no Nix to ask.
+    Release,
     /// Settings and files.
     Files,
     /// The database.
@@ -126,9 +129,11 @@ fn mend_stage(mend: &Mend) -> Stage {
         Mend::Start(it) if it.unit.ends_with(".mount") => Stage::Mount,
         Mend::Start(_) => Stage::Kick,
         Mend::Unmask(_) | Mend::SetAside(_) => Stage::Clear,
+        Mend::GroupName(_) => Stage::Accounts,
         Mend::Rights(_) => Stage::Tree,
-        Mend::ConfLine(_) => Stage::Files,
-        Mend::Content(_) => Stage::Database,
+        Mend::ConfLine(_) | Mend::Managed(_) => Stage::Files,
+        Mend::Content(_) | Mend::Database(_) | Mend::Register(_) => Stage::Database,
+        Mend::Refetch(_) => Stage::Release,
         Mend::RepairPath(_) => Stage::Paths,
         Mend::Relabel(_) => Stage::Labels,
         Mend::Clear(_) | Mend::Restart(_) => Stage::Daemon,

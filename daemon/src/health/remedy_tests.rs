@@ -1,8 +1,8 @@
 use nixctl_proto::health::Severity;
+use nixctl_proto::health::check::Check;
 use proptest::prelude::*;
 
 use super::*;
-use crate::health::check::Check;
 use crate::health::mend::nix_repair::RepairPath;
 use crate::health::mend::unit::{Clear, Restart, Start};
 use crate::resource::block::Block;

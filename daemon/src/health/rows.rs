@@ -7,7 +7,7 @@
 
 use std::fmt::Write;
 
-use super::check::Check;
+use nixctl_proto::health::check::Check;
 
 /// What nixctl does about a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,6 +41,8 @@ pub struct Row {
 const WHOLE: &str = "daemon/src/health/whole_tests.rs: each_fault_is_found_and_repaired";
 /// Faults that are only explained.
 const TOLD: &str = "daemon/src/health/whole_tests.rs: what_only_a_person_can_do_is_told";
+/// Nix's database is damaged and put back together.
+const DATABASE: &str = "daemon/src/health/mend/database_tests.rs: a_damaged_database_is_put_back_together_from_its_copy";
 /// Obstacles are found before an install.
 const PREFLIGHT: &str =
     "daemon/src/catalogue/preflight_tests.rs: each_obstacle_fails_its_own_check_with_its_code";
@@ -201,7 +203,7 @@ pub const ROWS: &[Row] = &[
     row(125, "garbage collection removed what a profile needs", Repairs(Check::DefaultProfileDangling), Some(WHOLE)),
     row(126, "a user's profile leads to a folder that is gone", Explains(Check::UserProfileDangling), Some(TOLD)),
     row(127, "an older Nix reads a profile of a newer one", Explains(Check::Mixed), Some("daemon/src/health/judge/versions.rs: another_version_that_is_found_first_is_named")),
-    row(128, "database disk image is malformed", Explains(Check::Malformed), Some(TOLD)),
+    row(128, "database disk image is malformed", Repairs(Check::Malformed), Some(DATABASE)),
     row(129, "binary-cache-v6.sqlite is malformed", Repairs(Check::CacheMalformed), Some(WHOLE)),
     row(130, "an upgrade of a package leaves Nix at the old version", Explains(Check::Package), Some(TOLD)),
     row(131, "auto-optimise-store breaks the store on macOS", Later("conf.breaking"), None),
@@ -210,15 +212,13 @@ pub const ROWS: &[Row] = &[
     row(134, "a daemon sends telemetry", Prevents("nothing is ever sent anywhere"), None),
 ];
 
-impl Check {
-    /// Numbers of the failures that it covers.
-    pub fn rows(self) -> Vec<u16> {
-        let covered = ROWS.iter().filter(|row| match row.does {
-            Repairs(check) | Explains(check) => check == self,
-            Prevents(_) | OutOfScope(_) | Later(_) => false,
-        });
-        covered.map(|row| row.number).collect()
-    }
+/// Numbers of the failures that a check covers.
+pub fn covered_by(check: Check) -> Vec<u16> {
+    let covered = ROWS.iter().filter(|row| match row.does {
+        Repairs(by) | Explains(by) => by == check,
+        Prevents(_) | OutOfScope(_) | Later(_) => false,
+    });
+    covered.map(|row| row.number).collect()
 }
 
 /// The table as a page of the manual.
@@ -251,7 +251,7 @@ pub fn page() -> String {
          |---|---|---|---|---|\n",
     );
     for check in Check::ALL {
-        let rows: Vec<String> = check.rows().iter().map(u16::to_string).collect();
+        let rows: Vec<String> = covered_by(*check).iter().map(u16::to_string).collect();
         let _ = writeln!(
             page,
             "| `{check}` | {} | {} | {} | {} |",

@@ -16,6 +16,8 @@ use super::sighting::Areas;
 pub const MIN_INTERVAL: Duration = Duration::from_secs(30);
 /// Rounds that may follow one another faster than that.
 pub const BURST: u64 = 4;
+/// When everything is looked at thoroughly after the daemon has begun.
+pub const AFTER_BOOT: Duration = Duration::from_secs(90);
 /// How long events are waited for that belong to the first.
 pub const SETTLE: Duration = Duration::from_secs(1);
 
@@ -34,6 +36,8 @@ pub enum Cause {
     Remedy,
     /// The time between two rounds of everything is over.
     Timer,
+    /// Other settings are in force.
+    Settings,
     /// Somebody wants to know.
     Asked,
 }
@@ -56,6 +60,18 @@ pub struct Due {
     pub areas: Areas,
     /// Why.
     pub causes: BTreeSet<Cause>,
+}
+
+impl Due {
+    /// Whether what takes long is looked at as well: not while the machine boots, and not after an
+    /// operation, which has proven itself.
+    pub fn is_thorough(&self) -> bool {
+        let thorough = |cause: &Cause| match cause {
+            Cause::Files | Cause::Remedy | Cause::Timer | Cause::Settings | Cause::Asked => true,
+            Cause::Boot | Cause::Operation | Cause::Unit => false,
+        };
+        self.causes.iter().any(thorough)
+    }
 }
 
 /// What is waited for.
@@ -84,7 +100,7 @@ impl Schedule {
         };
         Schedule {
             pace,
-            timer: None,
+            timer: (pace.interval > Duration::ZERO).then(|| now.saturating_add(millis(AFTER_BOOT))),
             pending: Some(boot),
             remedy: None,
             allowance: (BURST * millis(MIN_INTERVAL), now),
@@ -128,6 +144,11 @@ impl Schedule {
         self.note(Cause::Operation, Areas::All, now);
     }
 
+    /// It ended, and what it changed has been looked at.
+    pub fn rested(&mut self) {
+        self.is_busy = false;
+    }
+
     /// When a remedy may be tried again that must wait; `None`: there is none.
     pub fn set_remedy(&mut self, at: Option<(u64, Areas)>) {
         self.remedy = at;
@@ -163,7 +184,7 @@ impl Schedule {
         if due.causes.contains(&Cause::Remedy) {
             self.remedy = None;
         }
-        if due.areas == Areas::All {
+        if due.areas == Areas::All && due.is_thorough() {
             self.timer = self.next_timer(now, chance);
         }
         let left = self.allowance(now).saturating_sub(millis(MIN_INTERVAL));

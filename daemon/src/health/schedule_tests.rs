@@ -12,10 +12,11 @@ fn pace(interval: u64, jitter: u64) -> Pace {
     }
 }
 
-/// One whose round of the boot is over.
+/// One whose rounds after the boot are over.
 fn begun(pace: Pace) -> Schedule {
     let mut schedule = Schedule::new(pace, 0);
     assert!(schedule.begin(0, 0).is_some());
+    schedule.set_pace(pace, 0, 0);
     schedule
 }
 
@@ -35,9 +36,13 @@ fn at_boot_everything_is_looked_at_at_once() {
 fn the_timer_has_its_interval_and_some_chance() {
     for (chance, at) in [(0, 3600), (500, 3660), (999, 3719)] {
         let mut schedule = Schedule::new(pace(3600, 120), 0);
-        schedule.begin(0, chance).unwrap();
+        assert!(!schedule.begin(0, chance).unwrap().is_thorough());
+        let first = schedule.next().unwrap();
+        assert_eq!((first.at, first.is_thorough()), (millis(AFTER_BOOT), true));
+        schedule.begin(first.at, chance).unwrap();
         let due = schedule.next().unwrap();
-        assert_eq!((due.at / SECOND, causes(&due)), (at, vec![Cause::Timer]));
+        let later = (due.at - first.at) / SECOND;
+        assert_eq!((later, causes(&due)), (at, vec![Cause::Timer]));
     }
     let mut schedule = begun(pace(0, 120));
     assert_eq!(schedule.next(), None, "nobody wants a timer");

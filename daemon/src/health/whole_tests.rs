@@ -8,9 +8,10 @@ use std::os::unix::fs::symlink;
 use std::sync::Arc;
 
 use faults::{faults, told};
+use nixctl_proto::health::check::{Area, Check};
 
-use super::check::{Area, Check};
 use super::judge::{Found, judge};
+use super::look::daemon::SOCKET;
 use super::look::{Scene, look};
 use super::remedy;
 use crate::catalogue::files::{BLOCK_SH, NIX_DAEMON_SERVICE, NIX_DAEMON_SOCKET, Shipped};
@@ -112,6 +113,7 @@ fn site() -> Option<(Machine, Vec<Resource>)> {
     machine.put(RC, OF_THE_USER);
     machine.put(CONF, SETTINGS_OF_THE_USER);
     machine.put("/etc/systemd/system/none", "");
+    machine.put(SOCKET, "");
     machine.services.add(SOCKET_UNIT);
     machine.services.add(SERVICE_UNIT);
     for resource in &owned {
@@ -166,6 +168,7 @@ fn looked(machine: &Machine, owned: &[Resource], is_deep: bool) -> Vec<Found> {
         owned,
         is_deep,
         operations: &[],
+        settings: &Default::default(),
         cancel: &Cancel::default(),
     };
     let areas = Area::ALL.into_iter().filter(|area| *area != Area::Space);
@@ -225,6 +228,7 @@ fn what_rounds_cost() {
             owned: &owned,
             is_deep,
             operations: &[],
+            settings: &Default::default(),
             cancel: &Cancel::default(),
         };
         for area in Area::ALL {

@@ -2,7 +2,7 @@
 //! started again after a growing pause when it ends, and stopped within a deadline.
 
 use std::io::{Read, Write};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr};
 use nix::unistd::Pid;
@@ -20,7 +21,7 @@ use super::Cancel;
 
 /// How often something that is about to happen is looked for.
 const LOOK: Duration = Duration::from_millis(50);
-/// How often a child that runs is looked at.
+/// How often a child that runs is looked at where the kernel does not tell of its end.
 const LOOK_AT_CHILD: Duration = Duration::from_secs(1);
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
@@ -65,8 +66,49 @@ pub enum NixDaemonError {
 /// A nix-daemon that is kept running. Dropping it stops it.
 #[derive(Debug)]
 pub struct SupervisedDaemon {
-    stop: Arc<AtomicBool>,
+    stop: Arc<Stop>,
     thread: Option<JoinHandle<()>>,
+}
+
+/// Asks the thread to stop, and ends its waits.
+#[derive(Debug)]
+struct Stop {
+    is_asked: AtomicBool,
+    nudge: UnixStream,
+    nudged: UnixStream,
+}
+
+impl Stop {
+    fn new() -> std::io::Result<Stop> {
+        let (nudge, nudged) = UnixStream::pair()?;
+        Ok(Stop {
+            is_asked: AtomicBool::new(false),
+            nudge,
+            nudged,
+        })
+    }
+
+    fn ask(&self) {
+        self.is_asked.store(true, Ordering::SeqCst);
+        // Never read: every wait ends from now on.
+        let _ = (&self.nudge).write(&[0]);
+    }
+
+    fn is_asked(&self) -> bool {
+        self.is_asked.load(Ordering::SeqCst)
+    }
+
+    /// Waits until it is asked, something else is to be read, or the time is over.
+    fn wait(&self, other: Option<BorrowedFd<'_>>, limit: Option<Duration>) {
+        let fds = [Some(self.nudged.as_fd()), other].into_iter().flatten();
+        let asked = |fd| PollFd::new(fd, PollFlags::POLLIN);
+        let mut fds: Vec<PollFd<'_>> = fds.map(asked).collect();
+        let limit = limit.map_or(PollTimeout::NONE, |limit| {
+            PollTimeout::try_from(limit).unwrap_or(PollTimeout::MAX)
+        });
+        // Whoever waits looks again whatever has ended the wait.
+        let _ = poll(&mut fds, limit);
+    }
 }
 
 /// Whether something answers on the socket.
@@ -108,8 +150,12 @@ impl SupervisedDaemon {
         deadline: Duration,
         cancel: &Cancel,
     ) -> Result<SupervisedDaemon, NixDaemonError> {
+        let cannot = |source| NixDaemonError::Start {
+            program: program.to_owned(),
+            source,
+        };
+        let stop = Arc::new(Stop::new().map_err(cannot)?);
         let first = spawn(program)?;
-        let stop = Arc::new(AtomicBool::new(false));
         let (asked, program) = (stop.clone(), program.to_owned());
         let thread = std::thread::spawn(move || supervise(first, &program, &asked));
         let daemon = SupervisedDaemon {
@@ -138,9 +184,8 @@ impl SupervisedDaemon {
     }
 
     fn end(&mut self) {
-        self.stop.store(true, Ordering::SeqCst);
+        self.stop.ask();
         if let Some(thread) = self.thread.take() {
-            thread.thread().unpark();
             let _ = thread.join();
         }
     }
@@ -179,9 +224,9 @@ fn spawn(program: &Path) -> Result<Child, NixDaemonError> {
     })
 }
 
-fn supervise(first: Child, program: &Path, stop: &AtomicBool) {
+fn supervise(first: Child, program: &Path, stop: &Stop) {
     let (mut child, mut pause) = (Some(first), FIRST_PAUSE);
-    while !stop.load(Ordering::SeqCst) {
+    while !stop.is_asked() {
         if let Some(running) = child.as_mut() {
             let started = Instant::now();
             if wait(running, stop) {
@@ -196,7 +241,8 @@ fn supervise(first: Child, program: &Path, stop: &AtomicBool) {
                 pause = FIRST_PAUSE;
             }
         }
-        if sleep(pause, stop) {
+        stop.wait(None, Some(pause));
+        if stop.is_asked() {
             return;
         }
         pause = (pause * 2).min(LONGEST_PAUSE);
@@ -207,27 +253,32 @@ fn supervise(first: Child, program: &Path, stop: &AtomicBool) {
 }
 
 /// Waits for its end, or until asked to stop: then true.
-fn wait(child: &mut Child, stop: &AtomicBool) -> bool {
+fn wait(child: &mut Child, stop: &Stop) -> bool {
+    let end = end_of(child);
+    let limit = end.is_none().then_some(LOOK_AT_CHILD);
     loop {
-        if stop.load(Ordering::SeqCst) {
+        if stop.is_asked() {
             return true;
         }
         match child.try_wait() {
-            Ok(None) => std::thread::park_timeout(LOOK_AT_CHILD),
+            Ok(None) => stop.wait(end.as_ref().map(AsFd::as_fd), limit),
             Ok(Some(_)) | Err(_) => return false,
         }
     }
 }
 
-fn sleep(time: Duration, stop: &AtomicBool) -> bool {
-    let until = Instant::now() + time;
-    while Instant::now() < until {
-        if stop.load(Ordering::SeqCst) {
-            return true;
-        }
-        std::thread::sleep(LOOK.min(time));
-    }
-    false
+/// What can be read once the child has ended; nothing where the kernel has no such thing.
+#[cfg(target_os = "linux")]
+fn end_of(child: &Child) -> Option<OwnedFd> {
+    use rustix::process::{Pid, PidfdFlags, pidfd_open};
+
+    let id = Pid::from_raw(i32::try_from(child.id()).ok()?)?;
+    pidfd_open(id, PidfdFlags::empty()).ok()
+}
+
+#[cfg(not(target_os = "linux"))]
+fn end_of(_child: &Child) -> Option<OwnedFd> {
+    None
 }
 
 /// Asks it to end and waits; then kills it with all its children.

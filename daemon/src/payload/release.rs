@@ -106,7 +106,11 @@ fn is_below_path(path: &Path, prefix: &Path) -> bool {
     plain(path) && plain(prefix) && prefix_text != "/" && path_is_below(text, prefix_text)
 }
 
-fn release_url(server: &str, version: &str, system: &str) -> Result<String, PayloadError> {
+/// Where a release server has the archive of a version.
+///
+/// # Errors
+/// When it is no version.
+pub fn release_url(server: &str, version: &str, system: &str) -> Result<String, PayloadError> {
     if !is_version(version) {
         let message = format!(
             "cannot install Nix `{}`: it is not a version",

@@ -53,6 +53,22 @@ pub enum ResourceError {
         /// What came of it, with the end of the output.
         why: String,
     },
+    /// A store path is missing or damaged, and Nix could not fetch it again.
+    #[error("cannot repair {path}: {why}; {roots}")]
+    Unrepaired {
+        /// Store path.
+        path: String,
+        /// What Nix said.
+        why: String,
+        /// What needs it, in words.
+        roots: String,
+    },
+    /// Nix's database could not be put back together.
+    #[error("cannot put Nix's database back together: {why}")]
+    Database {
+        /// Reason.
+        why: String,
+    },
     /// The work was asked to stop.
     #[error("cannot finish {id}: it was asked to stop")]
     Stopped {
@@ -89,9 +105,9 @@ impl ResourceError {
             ResourceError::Exec(ExecError::Stopped { .. }) | ResourceError::Stopped { .. } => {
                 Code::Cancelled
             }
-            ResourceError::Exec(ExecError::Start { .. } | ExecError::Failed { .. }) => {
-                Code::CommandFailed
-            }
+            ResourceError::Exec(ExecError::Start { .. } | ExecError::Failed { .. })
+            | ResourceError::Unrepaired { .. }
+            | ResourceError::Database { .. } => Code::CommandFailed,
             ResourceError::Service(_) => Code::ServiceFailed,
             ResourceError::Payload(error) => error.code(),
             ResourceError::SelfTest { .. } => Code::SelfTestFailed,

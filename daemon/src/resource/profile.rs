@@ -17,6 +17,20 @@ use crate::payload::Manifest;
 /// Largest list of a profile's elements that is read.
 const MAX_LIST: u64 = 1 << 20;
 
+/// The environment is put together by Nix itself: it needs neither network, sandbox nor build users,
+/// and must not fail for want of one of them.
+const BY_ITSELF: [&str; 9] = [
+    "--option",
+    "substitute",
+    "false",
+    "--option",
+    "sandbox",
+    "false",
+    "--option",
+    "build-users-group",
+    "",
+];
+
 /// A profile with the packages of a release (Nix and its CA certificates).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Profile {
@@ -83,19 +97,24 @@ impl Profile {
         let manifest = nix_command::manifest(context.host, &self.sha256, &self.describe().id)?;
         let link = self.link.display().to_string();
         let mut args = vec!["--profile", &link, "--install", "--remove-all"];
-        // The environment is put together by Nix itself: it needs neither network, sandbox nor
-        // build users, and must not fail for want of one of them.
-        args.extend([
-            "--option",
-            "substitute",
-            "false",
-            "--option",
-            "sandbox",
-            "false",
-        ]);
-        args.extend(["--option", "build-users-group", ""]);
+        args.extend(BY_ITSELF);
         args.extend(wanted(&manifest));
         let command = nix_command::command(context.host, &manifest, "nix-env", &args);
+        nix_command::run_with_home(context, &command)?;
+        self.rebuild(context, &manifest)
+    }
+
+    /// Has Nix build the environment again that it believes to be there, and that is gone.
+    fn rebuild(&self, context: &Context<'_>, manifest: &Manifest) -> Result<()> {
+        let Some(environment) = self.environment(context.host)? else {
+            return Ok(());
+        };
+        if context.host.fs.meta(&environment)?.is_some() {
+            return Ok(());
+        }
+        let path = environment.display().to_string();
+        let args = [&["--repair-path", &path], &BY_ITSELF[..]].concat();
+        let command = nix_command::command(context.host, manifest, "nix-store", &args);
         nix_command::run_with_home(context, &command)?;
         Ok(())
     }
@@ -134,8 +153,8 @@ impl Profile {
         Ok(Undone::Clean)
     }
 
-    /// What the list of the current generation names.
-    fn elements(&self, host: &Host) -> Result<Option<String>> {
+    /// The environment that the profile leads to, there or not.
+    fn environment(&self, host: &Host) -> Result<Option<PathBuf>> {
         let mut at = self.link.clone();
         // From the profile to its generation, and from there to the environment.
         for _ in 0..2 {
@@ -146,7 +165,15 @@ impl Profile {
                 .parent()
                 .map_or_else(|| target.clone(), |folder| folder.join(&target));
         }
-        let list = at.join("manifest.nix");
+        Ok(Some(at))
+    }
+
+    /// What the list of the current generation names.
+    fn elements(&self, host: &Host) -> Result<Option<String>> {
+        let Some(environment) = self.environment(host)? else {
+            return Ok(None);
+        };
+        let list = environment.join("manifest.nix");
         let file = host.fs.read_link(&list)?.unwrap_or(list);
         let bytes = host.fs.read(&file, MAX_LIST)?;
         Ok(bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))

@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use super::users::NewUser;
+use super::users::{Adopted, NewUser};
 use super::{ResourceError, Result};
 use crate::host::{Command, Host};
 
@@ -82,7 +82,7 @@ impl Tools {
         host: &Host,
         (group, gid, new_group): (&str, u32, bool),
         users: &[NewUser],
-        adopted: &[String],
+        adopted: &[Adopted],
     ) -> Vec<Command> {
         let shell = shell(host);
         match self {
@@ -97,7 +97,7 @@ impl Tools {
                 let make_users = users
                     .iter()
                     .map(|user| useradd(host, &id, group, shell, user));
-                let join = adopted.iter().map(|name| {
+                let join = adopted.iter().map(|Adopted { name, .. }| {
                     shadow(host, "usermod").args(["--append", "--groups", group, name])
                 });
                 make_group
@@ -111,6 +111,7 @@ impl Tools {
                 let make_group =
                     new_group.then(|| busybox(host, "addgroup").args(["-S", "-g", &id, group]));
                 let make_users = users.iter().map(|user| adduser(host, group, shell, user));
+                let adopted = adopted.iter().map(|it| &it.name);
                 let names = users.iter().map(|user| &user.name).chain(adopted);
                 let join = names.map(|name| busybox(host, "addgroup").args([name.as_str(), group]));
                 make_group
@@ -183,7 +184,7 @@ fn sysusers_lines(
     group: &str,
     gid: u32,
     users: &[NewUser],
-    adopted: &[String],
+    adopted: &[Adopted],
     shell: &str,
 ) -> String {
     let mut lines = format!("g {group} {gid}\n");
@@ -191,7 +192,9 @@ fn sysusers_lines(
         lines += &format!("u {name} {uid}:{gid} \"Nix build user {number}\" {HOME} {shell}\n");
         lines += &format!("m {name} {group}\n");
     }
-    for name in adopted {
+    for Adopted { name, uid, gid } in adopted {
+        // Of a user that is only named as a member, sysusers would make a group of the same name.
+        lines += &format!("u {name} {uid}:{gid}\n");
         lines += &format!("m {name} {group}\n");
     }
     lines
@@ -281,8 +284,16 @@ mod tests {
         }]
     }
 
+    fn old() -> Adopted {
+        Adopted {
+            name: "old".to_owned(),
+            uid: 7,
+            gid: 8,
+        }
+    }
+
     fn lines(tools: Tools, host: &Host) -> Vec<String> {
-        let adopted = ["old".to_owned()];
+        let adopted = [old()];
         let commands = tools.make(host, ("nixbld", 30_000, true), &users(), &adopted);
         commands.iter().map(Command::line).collect()
     }
@@ -323,11 +334,11 @@ mod tests {
 
     #[test]
     fn sysusers_reads_what_it_understands() {
-        let text = sysusers_lines("nixbld", 7, &users(), &["old".to_owned()], "/sbin/nologin");
+        let text = sysusers_lines("nixbld", 7, &users(), &[old()], "/sbin/nologin");
         assert_eq!(
             text,
             "g nixbld 7\nu nixbld1 30001:7 \"Nix build user 1\" /var/empty /sbin/nologin\n\
-             m nixbld1 nixbld\nm old nixbld\n"
+             m nixbld1 nixbld\nu old 7:8\nm old nixbld\n"
         );
     }
 

@@ -43,6 +43,17 @@ pub struct UsersUndo {
     pub group: bool,
 }
 
+/// A user that is there and becomes a member.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Adopted {
+    /// Name.
+    pub name: String,
+    /// Id.
+    pub uid: u32,
+    /// Id of the user's own group.
+    pub gid: u32,
+}
+
 /// A user to be made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewUser {
@@ -58,7 +69,7 @@ pub struct NewUser {
 struct Seen {
     gid: Option<u32>,
     absent: Vec<NewUser>,
-    strangers: Vec<String>,
+    strangers: Vec<Adopted>,
 }
 
 impl BuildUsers {
@@ -101,8 +112,8 @@ impl BuildUsers {
         if let Some(first) = seen.strangers.first() {
             let count = seen.strangers.len();
             wrong.push(format!(
-                "{count} users are not in {}, such as {first}",
-                self.group
+                "{count} users are not in {}, such as {}",
+                self.group, first.name
             ));
         }
         Ok(if wrong.is_empty() {
@@ -117,7 +128,7 @@ impl BuildUsers {
         let seen = self.look(host)?;
         let undo = UsersUndo {
             users: seen.absent.into_iter().map(|user| user.name).collect(),
-            members: seen.strangers,
+            members: seen.strangers.into_iter().map(|user| user.name).collect(),
             group: seen.gid.is_none(),
         };
         let nothing = undo.users.is_empty() && undo.members.is_empty() && !undo.group;
@@ -253,16 +264,20 @@ impl BuildUsers {
             strangers: vec![],
         };
         for (number, name) in (1..).zip(names) {
-            let exists = there.iter().any(|user| user.name == name);
+            let user = there.iter().find(|user| user.name == name);
             let is_member = group.iter().any(|group| group.members.contains(&name));
-            if !exists {
-                seen.absent.push(NewUser {
+            match user {
+                None => seen.absent.push(NewUser {
                     name,
                     uid: self.uid_base + number,
                     number,
-                });
-            } else if !is_member {
-                seen.strangers.push(name);
+                }),
+                Some(user) if !is_member => seen.strangers.push(Adopted {
+                    name,
+                    uid: user.uid,
+                    gid: user.gid,
+                }),
+                Some(_) => {}
             }
         }
         Ok(seen)

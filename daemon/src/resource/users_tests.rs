@@ -145,6 +145,9 @@ pub(crate) fn with_fake_tools(machine: &Machine) {
                         }
                     }),
                     "u" => edit("etc/passwd", &|text| {
+                        if text.contains(&format!("{}:", words[1])) {
+                            return text;
+                        }
                         format!(
                             "{text}{}:x:{}::/var/empty:/sbin/nologin\n",
                             words[1], words[2]

@@ -99,6 +99,7 @@ pub fn action_for(request: &OperationRequest, trusted: bool) -> Action {
         OperationRequest::SelfInstall(_) | OperationRequest::SelfUninstall => Action::Daemon,
         OperationRequest::Switch(_) => Action::Switch,
         OperationRequest::Rollback(_) => Action::Rollback,
+        OperationRequest::Repair(_) => Action::Repair,
     }
 }
 

@@ -1,5 +1,6 @@
 //! What serving needs of the engine.
 
+use nixctl_proto::health::{Findings, HealthEvent};
 use nixctl_proto::operation::JournalLine;
 use nixctl_proto::plan::{DiffEntry, Plan};
 use nixctl_proto::request::{InstallRequest, OperationRequest, RequestOptions};
@@ -93,6 +94,19 @@ pub trait Backend: Send + Sync + 'static {
     /// # Errors
     /// One of the closures is not known here.
     fn diff(&self, from: &str, to: &str) -> Result<Vec<DiffEntry>, Failure>;
+
+    /// Looks at the machine now, for these checks (empty: all), and says what it found; waits for that,
+    /// for a bounded time. While an operation is at work it says what was found before.
+    ///
+    /// # Errors
+    /// Looking took too long.
+    fn check(&self, checks: &[String]) -> Result<Findings, Failure>;
+
+    /// What was found when the machine was looked at last.
+    fn findings(&self) -> Findings;
+
+    /// What became of findings, newest first, at most `limit` (0: all).
+    fn history(&self, limit: u32) -> Vec<HealthEvent>;
 
     /// Effective settings and where each comes from.
     fn settings(&self) -> Vec<SettingView>;

@@ -8,6 +8,7 @@ use nixctl_proto::request::{InstallRequest, OperationRequest, RequestOptions, Se
 use nixctl_proto::{Code, Failure};
 use sha2::{Digest as _, Sha256};
 
+pub mod repair;
 mod switch;
 
 pub use switch::toplevel;
@@ -50,6 +51,7 @@ pub fn canonical(request: OperationRequest) -> Result<OperationRequest, Failure>
         OperationRequest::Rollback(request) => {
             OperationRequest::Rollback(switch::rollback(request)?)
         }
+        OperationRequest::Repair(request) => OperationRequest::Repair(repair::repair(request)?),
         unchanged @ (OperationRequest::Uninstall(_) | OperationRequest::SelfUninstall) => unchanged,
     })
 }

@@ -12,13 +12,15 @@ use nixctl_proto::{Code, Failure};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use tokio::io::AsyncReadExt;
 use tokio::net::UnixStream;
-use tokio::sync::oneshot;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{broadcast, oneshot};
 
 use super::gate::Opener;
 use super::quota::Quota;
-use super::{Authority, Backend, Gate, Service, bus, socket};
+use super::{Authority, Backend, Change, Gate, Service, bus, socket};
 use crate::logging::{Level, LogControl};
 use crate::notify::Notifier;
+use crate::pulse;
 
 /// How long the engine may take to come to a step boundary, a little less than systemd's 90 s.
 const STOP_LIMIT: Duration = Duration::from_secs(80);
@@ -27,8 +29,9 @@ const BUS_PATIENCE: Duration = Duration::from_secs(5);
 /// How often a private daemon without a client looks whether work is left.
 const IDLE_CHECK: Duration = Duration::from_millis(50);
 
-/// How often it is looked at whether the engine is alive. Also how long a daemon lives whose
-/// journal cannot be written, so that restarts do not follow each other too closely.
+/// How often it is looked at whether the engine is alive while somebody waits for it. Also how long
+/// a daemon lives whose journal cannot be written, so that restarts do not follow each other too
+/// closely.
 const LIFE_CHECK: Duration = Duration::from_secs(20);
 
 /// How to serve.
@@ -187,14 +190,28 @@ async fn private_life(service: &Arc<Service>, backend: &dyn Backend) -> io::Resu
 /// Feeds the watchdog as long as the engine is alive, and returns when it is not: the next start
 /// goes on from the journal, and whoever waits is told instead of waiting for ever.
 async fn watchdog(notifier: &Notifier, backend: &dyn Backend) {
-    let interval = notifier
-        .watchdog()
-        .map_or(LIFE_CHECK, |interval| interval.min(LIFE_CHECK));
+    let mut changes = backend.changes();
     while backend.alive() {
         notifier.alive();
-        tokio::time::sleep(interval).await;
+        let longest = notifier.watchdog().unwrap_or(pulse::PERIOD);
+        if backend.status().active.is_some() {
+            tokio::time::sleep(longest.min(LIFE_CHECK)).await;
+        } else {
+            // Idle, until something changes.
+            tokio::select! {
+                () = pulse::rest(longest) => {}
+                () = change(&mut changes) => {}
+            }
+        }
     }
     tracing::error!("the engine makes no progress; the next start goes on from the journal");
+}
+
+/// Waits for a change, of whatever.
+async fn change(changes: &mut broadcast::Receiver<Change>) {
+    if let Err(RecvError::Closed) = changes.recv().await {
+        std::future::pending().await
+    }
 }
 
 fn stuck() -> Failure {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use nixctl_proto::health::{Findings, HealthEvent};
 use nixctl_proto::operation::JournalLine;
 use nixctl_proto::plan::{DiffEntry, Plan};
 use nixctl_proto::request::{OperationRequest, RequestOptions};
@@ -14,7 +15,7 @@ use tokio::sync::{Semaphore, SemaphorePermit, watch};
 use super::action::{Action, action_for};
 use super::asked::Asked;
 use super::authority::Transport;
-use super::request::{canonical, canonical_options, toplevel};
+use super::request::{canonical, canonical_options, repair, toplevel};
 use super::{Authority, Backend, Caller, Gate, Refusal};
 
 /// Plans that may be made at a time; each may read the network and the disk.
@@ -141,6 +142,33 @@ impl Service {
         let backend = self.gate.backend().await?;
         let _turn = self.turn().await?;
         blocking(move || backend.diff(&from, &to)).await
+    }
+
+    /// Looks at the machine now.
+    ///
+    /// # Errors
+    /// There is no such check, or looking took too long.
+    pub async fn check(&self, checks: Vec<String>) -> Result<Findings, Failure> {
+        let checks = repair::checks(checks)?;
+        let backend = self.gate.backend().await?;
+        let _turn = self.turn().await?;
+        blocking(move || backend.check(&checks)).await
+    }
+
+    /// What was found when the machine was looked at last.
+    ///
+    /// # Errors
+    /// The backend is not there.
+    pub async fn findings(&self) -> Result<Findings, Failure> {
+        Ok(self.gate.backend().await?.findings())
+    }
+
+    /// What became of findings.
+    ///
+    /// # Errors
+    /// The backend is not there.
+    pub async fn history(&self, limit: u32) -> Result<Vec<HealthEvent>, Failure> {
+        Ok(self.gate.backend().await?.history(limit))
     }
 
     /// Takes the word of somebody who came over a new connection that a switch is right.
@@ -307,7 +335,8 @@ fn trusted(backend: &dyn Backend, request: &OperationRequest) -> bool {
         | OperationRequest::SelfInstall(_)
         | OperationRequest::SelfUninstall
         | OperationRequest::Switch(_)
-        | OperationRequest::Rollback(_) => true,
+        | OperationRequest::Rollback(_)
+        | OperationRequest::Repair(_) => true,
     }
 }
 

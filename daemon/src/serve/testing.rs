@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
+use nixctl_proto::health::{Finding, Findings, HealthEvent, HealthEventKind, RemedyView, Severity};
 use nixctl_proto::operation::{JournalLine, OperationState};
 use nixctl_proto::plan::{DiffEntry, Plan};
 use nixctl_proto::request::{InstallRequest, OperationRequest, RequestOptions};
@@ -76,6 +77,11 @@ impl FakeBackend {
             entry.sender = None;
         }
         let _ = self.changes.send(Change::Status);
+    }
+
+    /// Tells of findings, as the engine would.
+    pub fn find(&self) {
+        let _ = self.changes.send(Change::Findings);
     }
 
     /// Forgets an operation.
@@ -174,6 +180,9 @@ impl Backend for FakeBackend {
             reboot_needed: true,
             boot_failure: "generation 6 was left: a.service has failed".to_owned(),
             convergence: "12 of 40 components".to_owned(),
+            health_seen: 7,
+            health_note: "an operation is at work".to_owned(),
+            findings: 2,
         }
     }
 
@@ -278,6 +287,63 @@ impl Backend for FakeBackend {
             new: Vec::new(),
             bytes: -5,
         }])
+    }
+
+    fn check(&self, checks: &[String]) -> Result<Findings, Failure> {
+        let mut all = self.findings();
+        all.findings
+            .retain(|it| checks.is_empty() || checks.contains(&it.check));
+        Ok(all)
+    }
+
+    fn findings(&self) -> Findings {
+        let finding = |check: &str, subject: &str, severity| Finding {
+            check: check.to_owned(),
+            subject: subject.to_owned(),
+            severity,
+            seen: "it is gone".to_owned(),
+            expected: "it to be there".to_owned(),
+            why: "nothing works without it".to_owned(),
+            help: String::new(),
+            since: 5,
+            remedy: Some(RemedyView {
+                summary: "put it back".to_owned(),
+                steps: vec!["put it back".to_owned()],
+                automatic: true,
+                held: String::new(),
+            }),
+        };
+        Findings {
+            health: Health::Broken,
+            reason: "it is gone".to_owned(),
+            seen: 7,
+            note: String::new(),
+            findings: vec![
+                finding("mounts.not-mounted", "/nix", Severity::Critical),
+                finding("conf.missing", "/etc/nix/nix.conf", Severity::Warning),
+            ],
+        }
+    }
+
+    fn history(&self, limit: u32) -> Vec<HealthEvent> {
+        let event = |number, what, operation| HealthEvent {
+            number,
+            time: 5 + number,
+            check: "mounts.not-mounted".to_owned(),
+            subject: "/nix".to_owned(),
+            what,
+            operation,
+            detail: String::new(),
+        };
+        let id = OperationId::from_parts(1, 1);
+        let mut all = vec![
+            event(1, HealthEventKind::Tried, Some(id)),
+            event(0, HealthEventKind::Appeared, None),
+        ];
+        if limit > 0 {
+            all.truncate(limit as usize);
+        }
+        all
     }
 
     fn settings(&self) -> Vec<SettingView> {

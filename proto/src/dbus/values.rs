@@ -9,6 +9,7 @@ use super::{Dictionary, Options};
 use crate::code::Code;
 use crate::failure::Failure;
 use crate::generation::Generation;
+use crate::health::{Finding, HealthEvent, HealthEventKind, RemedyView, Severity, Target};
 use crate::operation::{JournalLine, OperationId, OperationKind, OperationState, OperationView};
 use crate::plan::DiffEntry;
 use crate::request::{OperationRequest, RequestOptions, Strategy};
@@ -81,6 +82,9 @@ pub fn status(all: &Dictionary) -> Result<(Status, Option<OperationId>), BadValu
         reboot_needed: optional(all, "RebootNeeded")?,
         boot_failure: optional(all, "BootFailure")?,
         convergence: optional(all, "Convergence")?,
+        health_seen: optional(all, "HealthSeen")?,
+        health_note: optional(all, "HealthNote")?,
+        findings: optional(all, "FindingCount")?,
     };
     Ok((status, active))
 }
@@ -134,12 +138,59 @@ pub fn difference(all: &Dictionary) -> Result<DiffEntry, BadValue> {
     })
 }
 
+/// One entry of `Findings()` and `Check()`. One without a remedy has an empty `remedy-summary`.
+pub fn finding(all: &Dictionary) -> Result<Finding, BadValue> {
+    let summary: String = optional(all, "remedy-summary")?;
+    let remedy = RemedyView {
+        steps: optional(all, "remedy-steps")?,
+        automatic: optional(all, "automatic")?,
+        held: optional(all, "held")?,
+        summary,
+    };
+    Ok(Finding {
+        check: required(all, "check")?,
+        subject: optional(all, "subject")?,
+        severity: severity(&required::<String>(all, "severity")?)?,
+        seen: optional(all, "seen")?,
+        expected: optional(all, "expected")?,
+        why: optional(all, "why")?,
+        help: optional(all, "help")?,
+        since: optional(all, "since")?,
+        remedy: (!remedy.summary.is_empty()).then_some(remedy),
+    })
+}
+
+/// One entry of `ListHealthEvents()`.
+pub fn event(all: &Dictionary) -> Result<HealthEvent, BadValue> {
+    let operation: String = optional(all, "operation")?;
+    let operation = match operation.as_str() {
+        "" => None,
+        id => Some(
+            id.parse()
+                .map_err(|_| bad("operation", format!("`{id}` is no id of an operation")))?,
+        ),
+    };
+    Ok(HealthEvent {
+        number: required(all, "number")?,
+        time: optional(all, "time")?,
+        check: required(all, "check")?,
+        subject: optional(all, "subject")?,
+        what: event_kind(&required::<String>(all, "what")?)?,
+        operation,
+        detail: optional(all, "detail")?,
+    })
+}
+
 /// The argument of `Plan` that a request has beside its options.
 pub fn argument(request: &OperationRequest) -> String {
     match request {
         OperationRequest::Switch(switch) => switch.toplevel.clone(),
         OperationRequest::Rollback(rollback) => {
             rollback.to.map(|to| to.to_string()).unwrap_or_default()
+        }
+        OperationRequest::Repair(repair) => {
+            let targets: Vec<String> = repair.targets.iter().map(Target::to_string).collect();
+            targets.join("\n")
         }
         OperationRequest::Install(_)
         | OperationRequest::Uninstall(_)
@@ -176,7 +227,9 @@ pub fn options<'a>(request: &'a OperationRequest, common: &'a RequestOptions) ->
         OperationRequest::Rollback(rollback) => {
             text(&mut options, "from", rollback.from.as_ref());
         }
-        OperationRequest::SelfInstall(_) | OperationRequest::SelfUninstall => {}
+        OperationRequest::SelfInstall(_)
+        | OperationRequest::SelfUninstall
+        | OperationRequest::Repair(_) => {}
     }
     flag(&mut options, "dry-run", common.dry_run);
     text(&mut options, "request-id", common.request_id.as_ref());
@@ -235,6 +288,7 @@ fn kind(text: &str) -> Result<OperationKind, BadValue> {
         OperationKind::SelfUninstall,
         OperationKind::Switch,
         OperationKind::Rollback,
+        OperationKind::Repair,
     ]
     .into_iter()
     .find(|kind| kind.as_str() == text)
@@ -243,6 +297,20 @@ fn kind(text: &str) -> Result<OperationKind, BadValue> {
 
 fn state(text: &str) -> Result<OperationState, BadValue> {
     text.parse().map_err(|why| bad("State", why))
+}
+
+fn severity(text: &str) -> Result<Severity, BadValue> {
+    Severity::ALL
+        .into_iter()
+        .find(|severity| severity.as_str() == text)
+        .ok_or_else(|| bad("severity", format!("`{text}` is not known to this client")))
+}
+
+fn event_kind(text: &str) -> Result<HealthEventKind, BadValue> {
+    HealthEventKind::ALL
+        .into_iter()
+        .find(|kind| kind.as_str() == text)
+        .ok_or_else(|| bad("what", format!("`{text}` is not known to this client")))
 }
 
 /// A judgement that this client does not know is shown as unknown.
@@ -472,6 +540,45 @@ mod tests {
         ]))
         .unwrap();
         assert_eq!((read.old.len(), read.new.len(), read.bytes), (1, 0, -5));
+    }
+
+    #[test]
+    fn findings_and_what_became_of_them() {
+        let read = finding(&dictionary(vec![
+            ("check", "mounts.not-mounted".into()),
+            ("subject", "/nix".into()),
+            ("severity", "critical".into()),
+            ("since", 5u64.into()),
+            ("remedy-summary", "mount /nix".into()),
+            ("remedy-steps", vec!["start nix.mount"].into()),
+            ("automatic", true.into()),
+        ]))
+        .unwrap();
+        let remedy = read.remedy.unwrap();
+        assert_eq!((read.severity, read.since), (Severity::Critical, 5));
+        assert_eq!((remedy.steps.len(), remedy.automatic), (1, true));
+        for (severity, is_known) in [("info", true), ("dire", false)] {
+            let read = finding(&dictionary(vec![
+                ("check", "conf.syntax".into()),
+                ("severity", severity.into()),
+                ("remedy-summary", "".into()),
+            ]));
+            assert_eq!(read.is_ok_and(|it| it.remedy.is_none()), is_known);
+        }
+        for (what, operation, is_right) in [
+            ("gone", "", true),
+            ("did-not-help", "0000000000001000001", false),
+            ("tried", "0000000000001001", true),
+            ("vanished", "", false),
+        ] {
+            let read = event(&dictionary(vec![
+                ("number", 4u64.into()),
+                ("check", "mounts.not-mounted".into()),
+                ("what", what.into()),
+                ("operation", operation.into()),
+            ]));
+            assert_eq!(read.is_ok(), is_right, "{what} {operation}");
+        }
     }
 
     #[test]

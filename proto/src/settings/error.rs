@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::health::POLICY_KEY;
 use crate::code::Code;
 use crate::failure::Failure;
 
@@ -62,8 +63,13 @@ impl From<SettingsError> for Failure {
             | SettingsError::Line { .. } => Code::BadSettings,
         };
         let failure = Failure::new(code, error.to_string());
-        match code {
-            Code::NotFound => failure.with_help("list the keys with `nixctl config`"),
+        match error {
+            SettingsError::NoSuchKey { key, .. } if key.starts_with(POLICY_KEY) => {
+                failure.with_help("list the checks with `nixctl check --list`")
+            }
+            SettingsError::NoSuchKey { .. } => {
+                failure.with_help("list the keys with `nixctl config`")
+            }
             _ => failure,
         }
     }

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
-use super::value::nearest;
+use crate::health::Policy;
+use crate::health::check::Check;
 
 /// Words that a policy takes: the remedy is carried out, is waited with until somebody asks for it,
 /// or the check does not run.
@@ -53,22 +54,6 @@ impl Default for HealthSettings {
 }
 
 impl HealthSettings {
-    /// What is wrong with the policies of checks that do not exist, a sentence each.
-    pub fn unknown_checks<'a>(&self, known: impl Iterator<Item = &'a str> + Clone) -> Vec<String> {
-        let strange = self
-            .policy
-            .keys()
-            .filter(|id| !known.clone().any(|it| it == **id));
-        strange
-            .map(|id| match nearest(id, known.clone()) {
-                Some(name) => {
-                    format!("{POLICY_KEY}: unknown check `{id}`, did you mean `{name}`?")
-                }
-                None => format!("{POLICY_KEY}: unknown check `{id}`"),
-            })
-            .collect()
-    }
-
     /// Whether its values make sense.
     ///
     /// # Errors
@@ -76,8 +61,8 @@ impl HealthSettings {
     pub(super) fn check(&self, name: &str) -> Result<(), String> {
         match name {
             "policy" => self.policy.iter().try_for_each(|(id, policy)| {
-                if !is_check(id) {
-                    return Err(format!("`{id}` is no id of a check, such as mount.lost"));
+                if Check::by_id(id).is_none() {
+                    return Err(unknown_check(id));
                 }
                 if !POLICIES.contains(&policy.as_str()) {
                     return Err(format!("`{id}` must be one of {}", POLICIES.join(", ")));
@@ -127,14 +112,21 @@ pub(super) fn merged(earlier: &Value, later: Value) -> Value {
     }
 }
 
-/// `area.name`, in lower case letters, digits and dashes.
-fn is_check(id: &str) -> bool {
-    let is_word = |word: &str| {
-        let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-        !word.is_empty() && word.bytes().all(plain)
-    };
-    id.split_once('.')
-        .is_some_and(|(area, name)| is_word(area) && is_word(name))
+/// That a check does not exist, and which one may have been meant.
+pub(super) fn unknown_check(id: &str) -> String {
+    match Check::nearest(id) {
+        Some(near) => format!("unknown check `{id}`, did you mean `{near}`?"),
+        None => format!("unknown check `{id}`"),
+    }
+}
+
+/// What is to be done about the findings of a check, from the value of `health.policy` as
+/// [`super::SettingView`] has it; `None` when that says nothing of it.
+pub fn policy_of(check: Check, policies: &str) -> Option<Policy> {
+    let table: Table = toml::from_str(&format!("policy = {policies}")).ok()?;
+    let word = table.get("policy")?.get(check.id())?.as_str()?;
+    let mut known = [Policy::Auto, Policy::Ask, Policy::Off].into_iter();
+    known.find(|it| it.as_str() == word)
 }
 
 #[cfg(test)]
@@ -156,8 +148,8 @@ mod tests {
     #[test]
     fn policies_are_merged_one_by_one() {
         let settings = read(&[
-            "[health]\npolicy = { \"mount.lost\" = \"ask\", \"tree.owner\" = \"off\" }\n",
-            "[health.policy]\n\"mount.lost\" = \"auto\"\nconf.keys = \"ask\"\n",
+            "[health]\npolicy = { \"mounts.not-mounted\" = \"ask\", \"tree.rights\" = \"off\" }\n",
+            "[health.policy]\n\"mounts.not-mounted\" = \"auto\"\nconf.syntax = \"ask\"\n",
             "[health]\ninterval_seconds = 0\n",
         ])
         .unwrap();
@@ -168,9 +160,9 @@ mod tests {
             .map(|(id, policy)| (&**id, &**policy))
             .collect();
         let expected = [
-            ("conf.keys", "ask"),
-            ("mount.lost", "auto"),
-            ("tree.owner", "off"),
+            ("conf.syntax", "ask"),
+            ("mounts.not-mounted", "auto"),
+            ("tree.rights", "off"),
         ];
         assert_eq!(all, expected);
         assert_eq!(settings.health.interval_seconds, 0);
@@ -181,17 +173,21 @@ mod tests {
         for (text, line, part) in [
             ("[health]\npolicy = \"auto\"", 2, "map"),
             (
-                "[health.policy]\n\"mount.lost\" = \"maybe\"",
+                "[health.policy]\n\"mounts.not-mounted\" = \"maybe\"",
                 1,
                 "one of auto, ask, off",
             ),
-            ("[health.policy]\nmount = \"auto\"", 1, "no id of a check"),
             (
-                "[health.policy]\n\"Mount.lost\" = \"auto\"",
+                "[health.policy]\nmounts = \"auto\"",
                 1,
-                "no id of a check",
+                "unknown check `mounts`",
             ),
-            ("[health.policy]\n\"mount.lost\" = 1", 1, "string"),
+            (
+                "[health.policy]\nmounts.notmounted = \"auto\"",
+                1,
+                "did you mean `mounts.not-mounted`?",
+            ),
+            ("[health.policy]\n\"mounts.not-mounted\" = 1", 1, "string"),
             ("[health]\n\ninterval_seconds = 5", 3, "at least 60"),
             ("[health]\ndatabase_copies = 1000", 2, "at most 100"),
             (
@@ -207,28 +203,26 @@ mod tests {
     }
 
     #[test]
-    fn checks_that_do_not_exist_are_named() {
-        let policy = [
-            ("mount.lots", "auto"),
-            ("mount.lost", "ask"),
-            ("q.zzzzzzzzzz", "off"),
-        ];
-        let settings = HealthSettings {
-            policy: policy.map(|(id, it)| (id.to_owned(), it.to_owned())).into(),
-            ..HealthSettings::default()
-        };
-        let why = settings.unknown_checks(["mount.lost", "tree.owner"].into_iter());
-        let expected = [
-            "health.policy: unknown check `mount.lots`, did you mean `mount.lost`?",
-            "health.policy: unknown check `q.zzzzzzzzzz`",
-        ];
-        assert_eq!(why, expected);
+    fn what_is_done_about_a_check_is_read_from_the_view() {
+        let file = PathBuf::from("/etc/nixctl/config.toml");
+        let text = "[health.policy]\n\"mounts.not-mounted\" = \"ask\"\nconf.syntax = \"off\"\n";
+        let (_, views) = merge(&[(file, text.to_owned())]).unwrap();
+        let view = views.iter().find(|view| view.key == POLICY_KEY).unwrap();
+        for (check, expected) in [
+            (Check::NotMounted, Some(Policy::Ask)),
+            (Check::Syntax, Some(Policy::Off)),
+            (Check::SocketDead, None),
+        ] {
+            assert_eq!(policy_of(check, &view.value), expected, "{check}");
+        }
+        assert_eq!(policy_of(Check::SocketDead, "what?"), None);
     }
 
     #[test]
     fn a_policy_can_be_set_from_the_command_line() {
-        let text = super::super::edit("", POLICY_KEY, "{ \"mount.lost\" = \"off\" }").unwrap();
+        let text =
+            super::super::edit("", POLICY_KEY, "{ \"mounts.not-mounted\" = \"off\" }").unwrap();
         let settings = read(&[&text]).unwrap();
-        assert_eq!(settings.health.policy["mount.lost"], "off");
+        assert_eq!(settings.health.policy["mounts.not-mounted"], "off");
     }
 }

@@ -15,10 +15,11 @@ mod value;
 
 pub use edit::edit;
 pub use error::SettingsError;
-pub use health::{HealthSettings, MIN_INTERVAL_SECONDS, POLICIES};
+pub use health::{HealthSettings, MIN_INTERVAL_SECONDS, POLICIES, policy_of};
 pub use load::{MAX_FILE_BYTES, load, merge};
 pub use managed::{MAX_MANAGED_BYTES, ManagedSettings, not_to_be_managed};
 pub use switch::{OnFailure, ProbeSettings, SwitchSettings};
+pub(crate) use value::nearest;
 
 use serde::{Deserialize, Serialize};
 

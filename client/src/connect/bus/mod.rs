@@ -17,6 +17,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use nixctl_proto::bus::{MANAGER_INTERFACE, OPERATION_INTERFACE};
 use nixctl_proto::dbus::{Dictionary, ManagerProxy, OperationProxy, Options, values};
+use nixctl_proto::health::{Findings, HealthEvent, Target};
 use nixctl_proto::operation::JournalLine;
 use nixctl_proto::plan::{DiffEntry, Plan};
 use nixctl_proto::request::{OperationRequest, RequestOptions};
@@ -34,7 +35,7 @@ use error::{about, refused, trouble};
 use follow::Follower;
 
 use super::watch::Watch;
-use super::{ANSWER, PLANNING, Trouble, agent};
+use super::{ANSWER, LOOKING, PLANNING, Trouble, agent};
 
 /// Where the bus listens when the environment does not say.
 const BUS_SOCKETS: [&str; 2] = [
@@ -149,6 +150,10 @@ impl Bus {
                 let body = (rollback.to.unwrap_or(0), options);
                 self.authorised(proxy, "Rollback", &body).await
             }
+            OperationRequest::Repair(repair) => {
+                let targets: Vec<String> = repair.targets.iter().map(Target::to_string).collect();
+                self.authorised(proxy, "Repair", &(targets, options)).await
+            }
             OperationRequest::SelfInstall(_) | OperationRequest::SelfUninstall => {
                 let message = "cannot change nixctld over the bus: only an own one can do that";
                 Err(Trouble::Refused(Failure::new(
@@ -255,6 +260,42 @@ impl Bus {
         let rows = within(PLANNING, manager.diff(from, to)).await?;
         let read = |row| values::difference(row).map_err(refused);
         rows.iter().map(read).collect()
+    }
+
+    /// See [`super::Connection::check`].
+    pub async fn check(&self, checks: &[String]) -> Result<Findings, Trouble> {
+        let manager = self.manager().await?;
+        let rows = within(LOOKING, manager.check(checks)).await?;
+        self.findings_of(&rows).await
+    }
+
+    /// See [`super::Connection::findings`].
+    pub async fn findings(&self) -> Result<Findings, Trouble> {
+        let manager = self.manager().await?;
+        let rows = within(ANSWER, manager.findings()).await?;
+        self.findings_of(&rows).await
+    }
+
+    /// See [`super::Connection::history`].
+    pub async fn history(&self, limit: u32) -> Result<Vec<HealthEvent>, Trouble> {
+        let manager = self.manager().await?;
+        let rows = within(ANSWER, manager.list_health_events(limit)).await?;
+        let read = |row| values::event(row).map_err(refused);
+        rows.iter().map(read).collect()
+    }
+
+    /// The findings of these rows, with the words of the manager's properties.
+    async fn findings_of(&self, rows: &[Dictionary]) -> Result<Findings, Trouble> {
+        let properties = self.manager_properties().await?;
+        let (status, _) = values::status(&properties).map_err(refused)?;
+        let read = |row| values::finding(row).map_err(refused);
+        Ok(Findings {
+            health: status.health,
+            reason: status.health_reason,
+            seen: status.health_seen,
+            note: status.health_note,
+            findings: rows.iter().map(read).collect::<Result<_, _>>()?,
+        })
     }
 
     async fn manager_properties(&self) -> Result<Dictionary, Trouble> {

@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 
 use nixctl_proto::bus::error_text;
-use nixctl_proto::request::{InstallRequest, RollbackRequest, SwitchRequest};
+use nixctl_proto::request::{InstallRequest, RepairRequest, RollbackRequest, SwitchRequest};
 use nixctl_proto::{MANAGER_PATH, OperationState};
 use zbus::message::{Flags, Header};
 use zbus::object_server::SignalEmitter;
@@ -157,6 +157,49 @@ impl FakeManager {
     fn plan(&self, kind: &str, argument: &str, _options: HashMap<String, OwnedValue>) -> String {
         self.ask(format!("plan {kind} {argument}"));
         "{}".to_owned()
+    }
+
+    fn repair(
+        &self,
+        findings: Vec<String>,
+        _options: HashMap<String, OwnedValue>,
+    ) -> ObjectPath<'static> {
+        self.ask(format!("repair {}", findings.join(" ")))
+    }
+
+    fn check(&self, checks: Vec<String>) -> Vec<HashMap<&'static str, Value<'static>>> {
+        self.ask(format!("check {}", checks.join(" ")));
+        self.findings()
+    }
+
+    fn findings(&self) -> Vec<HashMap<&'static str, Value<'static>>> {
+        vec![HashMap::from([
+            ("check", Value::from("tree.rights")),
+            ("severity", Value::from("error")),
+        ])]
+    }
+
+    fn list_health_events(&self, limit: u32) -> Vec<HashMap<&'static str, Value<'static>>> {
+        vec![HashMap::from([
+            ("number", Value::from(u64::from(limit))),
+            ("check", Value::from("tree.rights")),
+            ("what", Value::from("appeared")),
+        ])]
+    }
+
+    #[zbus(property)]
+    fn health_reason(&self) -> &str {
+        "it is right"
+    }
+
+    #[zbus(property)]
+    fn health_seen(&self) -> u64 {
+        5
+    }
+
+    #[zbus(property)]
+    fn health_note(&self) -> &str {
+        "at work"
     }
 
     fn list_generations(&self) -> Vec<HashMap<&'static str, Value<'static>>> {
@@ -357,6 +400,34 @@ async fn generations_are_moved_listed_and_compared() {
     assert_eq!((generations[0].number, generations[0].current), (7, false));
     let packages = client.diff("a", "b").await.unwrap();
     assert_eq!((packages[0].name.as_str(), packages[0].bytes), ("a b", -5));
+}
+
+#[tokio::test]
+async fn findings_are_asked_for_repaired_and_told_of() {
+    let Some(bus) = TestBus::start() else { return };
+    let daemon = bus.daemon(OperationState::Running).await;
+    let client = bus.client(false).await;
+    let found = client.check(&["tree.rights".to_owned()]).await.unwrap();
+    assert_eq!(found, client.findings().await.unwrap());
+    assert_eq!(found.findings[0].check, "tree.rights");
+    assert_eq!(
+        (found.reason.as_str(), found.seen, found.note.as_str()),
+        ("it is right", 5, "at work")
+    );
+    let events = client.history(7).await.unwrap();
+    assert_eq!((events.len(), events[0].number), (1, 7));
+    let repair = OperationRequest::Repair(RepairRequest {
+        targets: vec![Target::from("tree.rights:/nix")],
+        automatic: false,
+    });
+    let none = RequestOptions::default();
+    assert_eq!(client.submit(&repair, &none).await, Ok(view().id));
+    let server = daemon.object_server();
+    let manager = server.interface::<_, FakeManager>(MANAGER_PATH).await;
+    assert_eq!(
+        manager.unwrap().get().await.asked(),
+        ["check tree.rights", "repair tree.rights:/nix"]
+    );
 }
 
 #[tokio::test]

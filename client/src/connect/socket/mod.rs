@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use nixctl_proto::health::{Findings, HealthEvent};
 use nixctl_proto::operation::JournalLine;
 use nixctl_proto::plan::{DiffEntry, Plan};
 use nixctl_proto::request::{OperationRequest, Reply, Request, RequestOptions};
@@ -23,7 +24,7 @@ use link::Link;
 
 use super::private::Private;
 use super::watch::{Report, Source, Watch};
-use super::{ANSWER, PLANNING, Trouble};
+use super::{ANSWER, LOOKING, PLANNING, Trouble};
 
 /// Silence in a watch after which the daemon is asked whether it still lives.
 const SILENCE: Duration = Duration::from_secs(15);
@@ -188,6 +189,29 @@ impl Socket {
         }
     }
 
+    /// See [`super::Connection::check`].
+    pub async fn check(&self, checks: &[String]) -> Result<Findings, Trouble> {
+        let request = Request::Check(checks.to_vec());
+        found(self.shared.call(request, Some(LOOKING)).await?)
+    }
+
+    /// See [`super::Connection::findings`].
+    pub async fn findings(&self) -> Result<Findings, Trouble> {
+        found(self.shared.call(Request::Findings, Some(ANSWER)).await?)
+    }
+
+    /// See [`super::Connection::history`].
+    pub async fn history(&self, limit: u32) -> Result<Vec<HealthEvent>, Trouble> {
+        match self
+            .shared
+            .call(Request::History(limit), Some(ANSWER))
+            .await?
+        {
+            Reply::History(events) => Ok(events),
+            other => Err(unexpected(&other)),
+        }
+    }
+
     /// See [`super::Connection::close`].
     pub async fn close(self) {
         self.shared.link.lock().await.shut().await;
@@ -291,6 +315,13 @@ fn accepted(reply: Reply) -> Result<OperationId, Trouble> {
     }
 }
 
+fn found(reply: Reply) -> Result<Findings, Trouble> {
+    match reply {
+        Reply::Findings(findings) => Ok(findings),
+        other => Err(unexpected(&other)),
+    }
+}
+
 fn done(reply: Reply) -> Result<(), Trouble> {
     match reply {
         Reply::Done => Ok(()),
@@ -310,6 +341,8 @@ fn unexpected(reply: &Reply) -> Trouble {
         Reply::Done => "only \"done\"",
         Reply::Refused(_) => "a refusal",
         Reply::Generations(_) => "generations",
+        Reply::Findings(_) => "findings",
+        Reply::History(_) => "a history",
         Reply::Diff(_) => "a comparison",
     };
     let message = format!("cannot understand nixctld: it answered with {name}");

@@ -5,7 +5,9 @@ use nixctl_proto::OperationState;
 use super::*;
 use crate::connect::fake::{Fake, Reaction};
 use crate::connect::{Connection, Event, Options};
+use crate::render::findings::tests::{finding, found};
 use crate::render::operation::tests::{ended_view, view};
+use nixctl_proto::health::Severity;
 use tokio::io::AsyncWriteExt;
 
 async fn connect(fake: &Fake) -> Connection {
@@ -37,6 +39,26 @@ async fn calls_are_answered() {
     let wrong = connection.show(&view().id).await.unwrap_err();
     assert_eq!(Failure::from(wrong).code, Code::BadFrame);
     connection.close().await;
+}
+
+#[tokio::test]
+async fn findings_and_their_history_are_answered() {
+    let fake = Fake::start(|request| match request {
+        Request::Check(checks) => {
+            let findings = checks.iter().map(|it| finding(it, Severity::Error));
+            vec![Reaction::Last(Reply::Findings(found(findings.collect())))]
+        }
+        Request::Findings => vec![Reaction::Last(Reply::Findings(found(Vec::new())))],
+        Request::History(3) => vec![Reaction::Last(Reply::History(Vec::new()))],
+        _ => vec![Reaction::Last(Reply::Done)],
+    });
+    let connection = connect(&fake).await;
+    let all = connection.check(&["tree.rights".to_owned()]).await.unwrap();
+    assert_eq!(all.findings[0].check, "tree.rights");
+    assert_eq!(connection.findings().await, Ok(found(Vec::new())));
+    assert_eq!(connection.history(3).await, Ok(Vec::new()));
+    let wrong = connection.history(4).await.unwrap_err();
+    assert_eq!(Failure::from(wrong).code, Code::BadFrame);
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! Stopping an operation, and going on with one that failed.
 
-use nixctl_proto::request::{OperationRequest, RequestOptions};
+use nixctl_proto::request::{OperationRequest, RepairRequest, RequestOptions};
 use nixctl_proto::{Code, Failure, OperationId, OperationState as State};
 
 use super::super::record::{Entry, OperationRecord, Record, Recovered};
@@ -61,7 +61,7 @@ impl Engine {
                     expected_current: None,
                     ..record.options
                 };
-                self.submit(record.request, options, uid)
+                self.submit(by_hand(record.request), options, uid)
             }
             state => Err(Failure::new(
                 Code::NotRetryable,
@@ -176,5 +176,16 @@ fn has_changed_things(record: &OperationRecord) -> bool {
         // What is at work is planned from the machine as it is now.
         State::Planning => true,
         _ => record.steps > 0,
+    }
+}
+
+/// What somebody tries again is asked for, though the daemon had begun it by itself.
+fn by_hand(request: OperationRequest) -> OperationRequest {
+    match request {
+        OperationRequest::Repair(repair) => OperationRequest::Repair(RepairRequest {
+            automatic: false,
+            ..repair
+        }),
+        other => other,
     }
 }

@@ -12,8 +12,10 @@ use nixctl_proto::status::{Health, Status};
 use nixctl_proto::{Code, Failure, OperationId, OperationView};
 use tokio::sync::{broadcast, watch};
 
+use super::care::Care;
 use super::record::OperationRecord;
 use super::{Change, Planner, Question, lines, runner, view};
+use crate::health::timeline::Now;
 use crate::host::cancel::Stop;
 use crate::host::{Cancel, Host};
 use crate::payload::worker::Worker;
@@ -23,13 +25,13 @@ use crate::switch::profile::generations;
 
 mod control;
 mod deadline;
-mod health;
+mod judgement;
 mod shared;
 mod submit;
 mod switch;
 
 #[cfg(test)]
-pub(super) use health::known;
+pub(super) use judgement::known;
 pub(super) use shared::Shared;
 pub(super) use shared::lock;
 use shared::open;
@@ -57,6 +59,8 @@ pub struct EngineParts {
     pub switch: Box<dyn Carry>,
     /// How long to wait for another process that has the database open.
     pub patience: Duration,
+    /// Whether it stays and looks after the machine: it checks again and again, and repairs.
+    pub is_resident: bool,
 }
 
 /// The engine. Cheap to clone; the thread behind it ends with [`Engine::shutdown`].
@@ -91,8 +95,15 @@ impl Engine {
         let (store, set_aside) = open(&parts.state_dir, parts.host.clock.now(), parts.patience)?;
         let judgement = match set_aside {
             Some(why) => (Health::Degraded, why),
-            None => health::known(&store),
+            None => judgement::known(&store),
         };
+        let now = Now::of(parts.host.clock.as_ref());
+        let remembered = store.health(&now);
+        let mut health = parts.settings.health.clone();
+        if !parts.is_resident {
+            health.interval_seconds = 0;
+        }
+        let care = Care::new(remembered, &health, 0);
         let shared = Arc::new(Shared {
             store,
             host: parts.host,
@@ -106,6 +117,10 @@ impl Engine {
             current: Mutex::default(),
             ended: Condvar::new(),
             judgement: Mutex::new(judgement),
+            care: Mutex::new(care),
+            looked: Condvar::new(),
+            sentinel: Mutex::default(),
+            is_resident: parts.is_resident,
             is_judged: AtomicBool::new(false),
             submitting: Mutex::default(),
             changes: broadcast::channel(64).0,
@@ -161,6 +176,7 @@ impl Engine {
             .and_then(|(id, _)| lock(&shared.live).get(id).map(|live| live.borrow().clone()))
             .or_else(|| open.first().map(view::of));
         let convergence = lock(&shared.convergence).clone();
+        let (health_seen, findings) = shared.looked_at();
         Status {
             version: nixctl_proto::VERSION.to_owned(),
             nix_version: shared.nix_version(),
@@ -175,6 +191,9 @@ impl Engine {
             reboot_needed: false,
             boot_failure: String::new(),
             convergence: convergence.map_or_else(String::new, |it| it.to_string()),
+            health_seen,
+            health_note: shared.note_on_findings(),
+            findings,
         }
     }
 
@@ -273,6 +292,7 @@ impl Engine {
     /// Puts other settings in force, for operations that are planned from now on.
     pub fn set_settings(&self, settings: Settings) {
         *lock(&self.shared.settings) = Arc::new(settings);
+        self.shared.notice_settings();
         // What waits may find that it need not any more.
         self.shared.wake();
     }
@@ -303,12 +323,14 @@ impl Engine {
     /// start. Says whether the thread has ended.
     pub fn shutdown(&self, deadline: Duration) -> bool {
         self.shared.going_down.store(true, Ordering::SeqCst);
+        self.shared.end_round();
         let current = lock(&self.shared.current).clone();
         if let Some((id, cancel)) = current {
             cancel.request(Stop::Shutdown);
             self.shared.note_pause(&id);
         }
         self.shared.wake();
+        drop(lock(&self.shared.sentinel).take());
         let (stopped, condition) = &self.shared.is_stopped;
         let guard = lock(stopped);
         let (guard, _) = condition

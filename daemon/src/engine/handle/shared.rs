@@ -12,9 +12,11 @@ use nixctl_proto::status::Health;
 use nixctl_proto::{Code, Failure, OperationId, OperationState as State, OperationView};
 use tokio::sync::{broadcast, watch};
 
+use super::super::care::Care;
 use super::super::record::OperationRecord;
 use super::super::store::{Change as Batch, Store, StoreError};
 use super::super::{Change, Planner, view};
+use crate::health::sentinel::Sentinel;
 use crate::host::cancel::Stop;
 use crate::host::{Cancel, Host};
 use crate::payload::worker::Worker;
@@ -36,20 +38,28 @@ pub(in super::super) struct Shared {
     pub(in super::super) confirming: Mutex<Option<OperationId>>,
     pub(super) settings: Mutex<Arc<Settings>>,
     pub(super) live: Mutex<HashMap<OperationId, watch::Sender<OperationView>>>,
-    pub(super) current: Mutex<Option<(OperationId, Cancel)>>,
+    pub(in super::super) current: Mutex<Option<(OperationId, Cancel)>>,
     pub(super) ended: Condvar,
-    pub(super) judgement: Mutex<(Health, String)>,
+    pub(in super::super) judgement: Mutex<(Health, String)>,
+    /// What was found, and when is looked next.
+    pub(in super::super) care: Mutex<Care>,
+    /// Told when a round has ended.
+    pub(in super::super) looked: Condvar,
+    /// Wakes the rounds when something changes; none in a daemon that does not stay.
+    pub(in super::super) sentinel: Mutex<Option<Sentinel>>,
+    /// Whether the daemon stays, and looks after the machine.
+    pub(in super::super) is_resident: bool,
     /// Whether the judgement is newer than what the last operation changed.
-    pub(super) is_judged: AtomicBool,
+    pub(in super::super) is_judged: AtomicBool,
     pub(super) submitting: Mutex<()>,
     pub(super) changes: broadcast::Sender<Change>,
     pub(super) wake: (Mutex<bool>, Condvar),
-    pub(super) going_down: AtomicBool,
+    pub(in super::super) going_down: AtomicBool,
     pub(super) is_stopped: (Mutex<bool>, Condvar),
     /// Whether this boot makes roots of an earlier one's kernel superfluous.
     pub(super) lets_go_of_kernels: AtomicBool,
     pub(super) heartbeat: AtomicU64,
-    pub(super) began: Instant,
+    pub(in super::super) began: Instant,
 }
 
 pub(in super::super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -84,7 +94,7 @@ impl Shared {
         *lock(&self.wake.0) = false;
     }
 
-    pub(super) fn wake(&self) {
+    pub(in super::super) fn wake(&self) {
         *lock(&self.wake.0) = true;
         self.wake.1.notify_all();
     }
@@ -162,6 +172,17 @@ impl Shared {
         }
         *cancel = fresh;
         asked
+    }
+
+    /// Whether nothing was changed since the machine was looked at.
+    pub(in super::super) fn is_judged(&self) -> bool {
+        self.is_judged.load(Ordering::SeqCst)
+    }
+
+    /// Whether an operation is not over.
+    pub(in super::super) fn has_work(&self) -> bool {
+        let all = self.store.operations();
+        all.iter().any(|record| !record.state.is_final())
     }
 
     pub(in super::super) fn stall(&self, why: &str) {

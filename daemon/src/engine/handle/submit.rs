@@ -5,10 +5,10 @@ use nixctl_proto::{Code, Failure, OperationId, OperationState as State};
 
 use super::super::Change;
 use super::super::record::{Entry, OperationRecord, Record};
-use super::super::store::Change as Batch;
+use super::super::store::{Change as Batch, StoreError};
 use super::super::switching::is_switch;
-use super::Engine;
 use super::shared::{lock, stored};
+use super::{Engine, Shared};
 use crate::resource::error::fs_code;
 use crate::switch::identity;
 
@@ -23,7 +23,24 @@ impl Engine {
         options: RequestOptions,
         uid: u32,
     ) -> Result<OperationId, Failure> {
-        let shared = &self.shared;
+        self.shared
+            .submit_with(request, options, uid, &|_, _| Ok(()))
+    }
+}
+
+impl Shared {
+    /// The same, with what has to be stored together with the operation.
+    ///
+    /// # Errors
+    /// As [`Engine::submit`].
+    pub(in super::super) fn submit_with(
+        &self,
+        request: OperationRequest,
+        options: RequestOptions,
+        uid: u32,
+        more: &dyn Fn(&mut Batch, &OperationId) -> Result<(), StoreError>,
+    ) -> Result<OperationId, Failure> {
+        let shared = self;
         let _one_at_a_time = lock(&shared.submitting);
         if shared.is_going_down() {
             return Err(Failure::new(
@@ -70,7 +87,9 @@ impl Engine {
         if let Some(text) = &record.options.request_id {
             change.request_id(uid, text, &record.id).map_err(stored)?;
         }
+        more(&mut change, &record.id).map_err(stored)?;
         shared.store.commit(change).map_err(stored)?;
+        shared.end_round();
         if is_switch(&record.request)
             && !record.options.dry_run
             && let Err(error) = shared.supersede_queued(&record.id)
@@ -100,11 +119,11 @@ impl Engine {
             return Ok(());
         };
         let (what, current) = if is_switch(request) {
-            let current = identity::current(&self.shared.host.fs)
+            let current = identity::current(&self.host.fs)
                 .map_err(|error| Failure::from_error(fs_code(&error.source), &error))?;
             ("generation", current)
         } else {
-            ("Nix", self.shared.nix_version())
+            ("Nix", self.nix_version())
         };
         if *expected == current {
             return Ok(());
@@ -118,15 +137,9 @@ impl Engine {
         options: RequestOptions,
         uid: u32,
     ) -> OperationRecord {
-        let newest = self
-            .shared
-            .store
-            .operations()
-            .last()
-            .map(|record| record.created);
+        let newest = self.store.operations().last().map(|record| record.created);
         // Ids sort by time; a clock that was set back must not put a new one before an old one.
         let created = self
-            .shared
             .host
             .clock
             .now()
@@ -145,7 +158,7 @@ impl Engine {
             next_sequence: 1,
             steps: 0,
             spent: 0,
-            counted: Some(self.shared.host.clock.moment()),
+            counted: Some(self.host.clock.moment()),
         }
     }
 }

@@ -140,6 +140,7 @@ impl Run<'_> {
         self.publish_record();
         if matches!(state, State::Succeeded | State::Reverted) {
             self.forget_recipes();
+            self.forget_kept();
         }
         Ok(())
     }

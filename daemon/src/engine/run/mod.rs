@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use nixctl_proto::plan::Plan;
+use nixctl_proto::request::OperationRequest;
 use nixctl_proto::{Code, Failure, OperationState as State, OperationView};
 use tokio::sync::watch;
 
@@ -15,6 +16,7 @@ use super::weight::Scale;
 use crate::host::Cancel;
 use crate::host::cancel::Stop;
 use crate::resource::Context;
+use nixctl_proto::health::check::Area;
 
 mod ledger;
 mod planning;
@@ -175,7 +177,10 @@ impl<'a> Run<'a> {
     /// Ends a success. Whoever sees it can ask at once how the machine is, so that is looked at first.
     fn commit(&mut self) -> Result<()> {
         self.say("looking at the result");
-        self.shared.look_at_owned(&|| false);
+        if !self.shared.is_judged() {
+            // One that ends early is made again when the operation is over.
+            let _ = self.shared.look(&Area::ALL, false, &self.cancel);
+        }
         self.enter(Event::Committed)
     }
 
@@ -214,6 +219,11 @@ impl<'a> Run<'a> {
         } else {
             Event::StepFailed
         }
+    }
+
+    /// Whether the daemon itself asked for it: what it tries is written down with the request.
+    fn is_automatic(&self) -> bool {
+        matches!(&self.record.request, OperationRequest::Repair(it) if it.automatic)
     }
 
     fn is_late(&self) -> bool {

@@ -53,6 +53,10 @@ impl Run<'_> {
         if let Some(failure) = self.moved_since(&planned.view) {
             return self.fail(None, failure, Event::Refused).map(|()| false);
         }
+        if let Some(repair) = &planned.repair {
+            // What comes to light after it has to be told from what was there before.
+            self.shared.take_in(&repair.looked);
+        }
         self.record.notes.extend(planned.view.notes.iter().cloned());
         if let Some(failure) = planned.view.refusal() {
             return self
@@ -74,6 +78,10 @@ impl Run<'_> {
         let mut change = Change::default();
         for (step, index) in planned.steps.iter().zip(0u32..) {
             change.step(&self.record.id, index, step)?;
+        }
+        if let Some(repair) = planned.repair.filter(|_| !self.is_automatic()) {
+            let shared = self.shared;
+            shared.note_tries(&mut change, &self.record.id, &repair.meant, true)?;
         }
         self.remember_plan(&mut change, &planned.view)?;
         self.scale = Scale::of(&planned.steps);

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use nixctl_proto::request::OperationRequest;
 use nixctl_proto::{Code, Failure};
 
 use super::super::ownership::Ownership;
@@ -16,10 +17,34 @@ use crate::host::cancel::Stop;
 use crate::resource::{Context, Undo, Undone};
 
 impl Run<'_> {
+    /// All steps are done: a repair has to have helped. Says whether the daemon goes down instead.
+    fn finish(&mut self) -> Result<bool> {
+        let OperationRequest::Repair(request) = &self.record.request else {
+            return self.enter(Event::StepsDone).map(|()| false);
+        };
+        self.say("looking at the result");
+        let (id, cancel) = (&self.record.id, &self.cancel);
+        match self.shared.prove_repair(id, request, &self.steps, cancel) {
+            Ok(left) => {
+                let left = left.iter().map(|of| format!("{of}: it is still there"));
+                self.record.notes.extend(left);
+                self.enter(Event::StepsDone).map(|()| false)
+            }
+            Err(_) if self.cancel.requested() == Some(Stop::Shutdown) => Ok(true),
+            Err(_) if self.cancel.requested().is_some() => self
+                .fail(None, self.stop_reason(), Event::CancelAsked)
+                .map(|()| false),
+            Err(failure) => {
+                let event = self.way_back();
+                self.fail(None, failure, event).map(|()| false)
+            }
+        }
+    }
+
     /// Carries the next step out. Says whether the daemon goes down instead.
     pub(super) fn forward(&mut self) -> Result<bool> {
         let Some(index) = self.recovered.next(self.record.steps) else {
-            return self.enter(Event::StepsDone).map(|()| false);
+            return self.finish();
         };
         let past_return = self.recovered.is_past_return(&self.steps);
         if self.make_way(index)? {

@@ -277,6 +277,15 @@ impl Run<'_> {
         }
     }
 
+    /// Removes what the steps of an operation that is over kept for undoing them.
+    pub(super) fn forget_kept(&self) {
+        for it in &self.steps {
+            if let Err(failed) = it.step.forget(&self.shared.host) {
+                tracing::warn!(OPERATION_ID = %self.record.id, "{}", failed.failure.message);
+            }
+        }
+    }
+
     /// The plan that was stored, if it can be read.
     pub(super) fn stored_plan(&self) -> std::result::Result<Option<Plan>, StoreError> {
         let json = self.shared.store.plan(&self.record.id)?;

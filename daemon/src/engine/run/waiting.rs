@@ -4,8 +4,6 @@
 //! while it waits. Whatever wakes the thread makes it try again: a new request, `retry`, other
 //! settings, the end of the pause.
 
-use std::hash::{BuildHasher, Hasher};
-
 use super::super::backoff;
 use super::super::record::Record;
 use super::super::store::Change;
@@ -52,7 +50,8 @@ impl Run<'_> {
         if self.has_rested {
             return self.enter(Event::Resume).map(|()| false);
         }
-        self.shared.sleep(backoff::pause(waiting.tries, chance()));
+        self.shared
+            .sleep(backoff::pause(waiting.tries, backoff::chance()));
         self.has_rested = true;
         Ok(false)
     }
@@ -82,7 +81,7 @@ impl Run<'_> {
                     step.describe().summary, failed.failure.message
                 );
                 self.journal(vec![Record::Paused { step: Some(index) }])?;
-                self.shared.sleep(backoff::pause(1, chance()));
+                self.shared.sleep(backoff::pause(1, backoff::chance()));
                 self.has_rested = true;
                 Ok(false)
             }
@@ -100,7 +99,8 @@ impl Run<'_> {
         tracing::warn!(OPERATION_ID = %self.record.id, "{} waits: {reason}", self.record.state);
         self.live
             .send_modify(|view| view.waiting_for = Some(reason.to_owned()));
-        self.shared.sleep(backoff::pause(self.rests, chance()));
+        self.shared
+            .sleep(backoff::pause(self.rests, backoff::chance()));
     }
 
     /// Leaves for undoing when somebody cancelled or the deadline has passed. Says whether it did.
@@ -120,10 +120,4 @@ impl Run<'_> {
         };
         self.fail(None, self.stop_reason(), event)
     }
-}
-
-/// A random number; two machines must not have the same.
-fn chance() -> u32 {
-    let hasher = std::collections::hash_map::RandomState::new().build_hasher();
-    (hasher.finish() & 0xffff) as u32
 }

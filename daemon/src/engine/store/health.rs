@@ -74,7 +74,7 @@ impl Change {
 
 impl Store {
     /// What is remembered of the health. Damaged values are left out and logged.
-    pub fn health(&self, now: &Now, chance: u32) -> Remembered {
+    pub fn health(&self, now: &Now) -> Remembered {
         let events: Vec<Event> = self.scan(EVENTS.as_bytes());
         let standing: Vec<(Sighting, Standing)> = self.scan(STANDING.as_bytes());
         let history = History::restored(events, standing.into_iter().collect());
@@ -83,7 +83,7 @@ impl Store {
         let mut timeline = self.timeline().unwrap_or_else(|| Timeline::new(now));
         let latest = history.latest().max(breaker::latest(&breakers));
         timeline.not_before(latest);
-        let breakers = Breakers::restored(breakers, timeline.at(now), chance);
+        let breakers = Breakers::restored(breakers);
         Remembered {
             timeline,
             history,
@@ -146,7 +146,7 @@ mod tests {
             Sighting::new("tree.link", "/nix/var/a/b"),
         );
         let store = Store::open(folder.path()).unwrap();
-        let mut remembered = store.health(&now(1, 10, 1000), 0);
+        let mut remembered = store.health(&now(1, 10, 1000));
         round(
             &store,
             &mut remembered,
@@ -165,11 +165,11 @@ mod tests {
         round(&store, &mut remembered, &[], &now(1, 400, 1390));
         drop(store);
         let store = Store::open(folder.path()).unwrap();
-        let again = store.health(&now(1, 400, 1390), 0);
+        let again = store.health(&now(1, 400, 1390));
         assert_eq!(again, remembered);
         assert_eq!(again.history.events().count(), 4);
         // The wall clock went back over a restart of the machine.
-        let later = store.health(&now(2, 50, 0), 0);
+        let later = store.health(&now(2, 50, 0));
         assert_eq!(later.timeline.at(&now(2, 50, 0)).steady, 390 + 50);
     }
 
@@ -177,7 +177,7 @@ mod tests {
     fn ten_thousand_rounds_with_nothing_new_write_nothing() {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(folder.path()).unwrap();
-        let mut remembered = store.health(&now(1, 0, 0), 0);
+        let mut remembered = store.health(&now(1, 0, 0));
         let all = [Sighting::new("tree.link", "x"), Sighting::new("a.b", "")];
         round(&store, &mut remembered, &all, &now(1, 1, 1));
         let size = || std::fs::metadata(folder.path().join("db/db")).unwrap();
@@ -196,7 +196,7 @@ mod tests {
     fn a_lost_timeline_blocks_nothing_for_ever() {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(folder.path()).unwrap();
-        let mut remembered = store.health(&now(1, 0, 0), 0);
+        let mut remembered = store.health(&now(1, 0, 0));
         let lost = Sighting::new("mount.lost", "/nix");
         let day = 24 * 3600 * 1000;
         round(
@@ -208,7 +208,7 @@ mod tests {
         let mut change = Change::default();
         change.remove(TIMELINE_KEY.to_vec());
         store.commit(change).unwrap();
-        let again = store.health(&now(2, 10, 7), 0);
+        let again = store.health(&now(2, 10, 7));
         assert_eq!(again.timeline.at(&now(2, 10, 7)).steady, 9 * day);
     }
 }

@@ -18,18 +18,20 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use futures_util::FutureExt;
 use nixctl_proto::OperationId;
 use serde::de::DeserializeOwned;
 
 use super::legacy;
 use super::record::{Earlier, Entry, Judgement, OperationRecord, Owned};
 use super::step::PlannedStep;
+use crate::pulse;
 
 mod change;
 mod codec;
 mod error;
 mod files;
-mod health;
+pub mod health;
 mod switch;
 
 pub use change::Change;
@@ -53,7 +55,7 @@ pub struct Store {
     folder: PathBuf,
     file: File,
     synced_blobs: Mutex<BTreeSet<OsString>>,
-    commits: AtomicU64,
+    pub(super) commits: AtomicU64,
 }
 
 impl Store {
@@ -75,22 +77,27 @@ impl Store {
                 source,
             }
         };
-        let db = sled::Config::new()
+        let config = sled::Config::new()
             .path(&path)
             .cache_capacity(CACHE_BYTES)
             .mode(sled::Mode::LowSpace)
             .flush_every_ms(None)
-            .print_profile_on_drop(false)
-            .open()
-            .map_err(|source| match &source {
-                sled::Error::Io(io) if io.kind() == std::io::ErrorKind::WouldBlock => {
-                    StoreError::InUse { path: path.clone() }
-                }
-                sled::Error::Io(io) if io.to_string().contains("could not acquire lock") => {
-                    StoreError::InUse { path: path.clone() }
-                }
-                _ => database("open")(source),
-            })?;
+            .print_profile_on_drop(false);
+        // Its threads look for work each second, and are started when there first is some.
+        let opened = pulse::lazily(|| {
+            let db = config.open()?;
+            drop(db.flush_async().now_or_never());
+            Ok(db)
+        });
+        let db = opened.map_err(|source: sled::Error| match &source {
+            sled::Error::Io(io) if io.kind() == std::io::ErrorKind::WouldBlock => {
+                StoreError::InUse { path: path.clone() }
+            }
+            sled::Error::Io(io) if io.to_string().contains("could not acquire lock") => {
+                StoreError::InUse { path: path.clone() }
+            }
+            _ => database("open")(source),
+        })?;
         let file = open_for_sync(&path.join("db"))?;
         let store = Store {
             db,

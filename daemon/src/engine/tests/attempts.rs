@@ -97,6 +97,7 @@ fn standing(fixture: &Fixture, reached: &Arc<AtomicBool>) -> Engine {
         worker: Box::new(worker),
         switch: Box::new(crate::switch::carry::Machine),
         patience: Duration::from_secs(5),
+        is_resident: false,
     })
     .unwrap()
 }

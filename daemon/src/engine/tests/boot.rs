@@ -81,6 +81,7 @@ impl Booted {
             worker: Box::new(Idle),
             switch: Box::new(crate::switch::carry::Machine),
             patience: Duration::from_secs(10),
+            is_resident: false,
         })
         .unwrap();
         engine.watch_boot();
@@ -99,6 +100,7 @@ impl Booted {
             worker: Box::new(Idle),
             switch: Box::new(crate::switch::carry::Machine),
             patience: Duration::from_secs(10),
+            is_resident: false,
         })
         .unwrap()
     }

@@ -131,6 +131,7 @@ fn a_step_done_as_the_daemon_goes_down_is_written_down() {
         worker: Box::new(Late),
         switch: Box::new(crate::switch::carry::Machine),
         patience: Duration::from_millis(200),
+        is_resident: false,
     })
     .unwrap();
     let id = engine

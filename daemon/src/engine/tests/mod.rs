@@ -2,6 +2,7 @@
 
 mod attempts;
 mod boot;
+mod care;
 mod crash;
 mod deadline;
 mod life;
@@ -90,7 +91,11 @@ pub(super) fn planned(kind: nixctl_proto::OperationKind, steps: Vec<Step>) -> Pl
             action: PlanAction::Create,
         })
         .collect();
-    Planned { steps, view }
+    Planned {
+        steps,
+        view,
+        repair: None,
+    }
 }
 
 impl Planner for Files {
@@ -158,6 +163,7 @@ impl Fixture {
             worker: Box::new(Idle),
             switch: Box::new(crate::switch::carry::Machine),
             patience: Duration::from_millis(200),
+            is_resident: false,
         })
         .unwrap()
     }

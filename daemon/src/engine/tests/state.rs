@@ -33,6 +33,7 @@ fn two_daemons_do_not_share_a_database() {
         worker: Box::new(Idle),
         switch: Box::new(crate::switch::carry::Machine),
         patience: Duration::ZERO,
+        is_resident: false,
     });
     assert_eq!(second.unwrap_err().code, Code::Busy);
     stop(engine);
@@ -157,6 +158,7 @@ fn a_state_that_the_system_refuses_is_not_damaged() {
         worker: Box::new(Idle),
         switch: Box::new(crate::switch::carry::Machine),
         patience: Duration::ZERO,
+        is_resident: false,
     })
     .unwrap_err();
     assert_eq!(failure.code, Code::StateDamaged);

@@ -50,6 +50,7 @@ fn progress_goes_by_bytes_and_never_back() {
             }),
             switch: Box::new(crate::switch::carry::Machine),
             patience: Duration::ZERO,
+            is_resident: false,
         })
         .unwrap();
         let id = engine.submit(install(), RequestOptions::default(), 0);
@@ -82,6 +83,7 @@ fn a_new_daemon_knows_what_the_last_one_saw() {
     stop(engine);
     let store = reopen(&fixture);
     let known = crate::engine::handle::known(&store);
-    let expected = "nixctl has installed no Nix here (seen 2023-11-14 22:13 UTC)";
+    let expected = "nixctl has installed no Nix here; the clock says 2023-11-14 \
+                    (seen 2023-11-14 22:13 UTC)";
     assert_eq!(known, (Health::Unknown, expected.to_owned()));
 }

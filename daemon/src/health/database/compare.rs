@@ -11,11 +11,11 @@ use super::open::failing;
 use super::{DatabaseError, Job, UNREGISTERED};
 
 /// Where store paths lie.
-const STORE: &str = "/nix/store";
+pub(super) const STORE: &str = "/nix/store";
 /// Ends of the names of what Nix puts beside store paths while it works.
 const NOT_PATHS: [&str; 3] = [".lock", ".chroot", ".check"];
 /// Names that are shown of those that are too many.
-const SHOWN: usize = 20;
+pub(super) const SHOWN: usize = 20;
 
 /// What a copy and the store folder do not have in common.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,20 +34,17 @@ pub struct Comparison {
 }
 
 impl Job<'_> {
-    /// Compares a copy with the store folder, and writes down what is not registered in it.
-    pub(super) fn compare(&self, copy: &str) -> Result<Comparison, DatabaseError> {
-        let copy = copies::named(self.fs, copy)?;
-        let known = self.known(&copy.path())?;
+    /// Compares a copy, or the database, with the store folder, and writes down what is not
+    /// registered in it.
+    pub(super) fn compare(&self, copy: Option<&str>) -> Result<Comparison, DatabaseError> {
+        let known = match copy {
+            Some(copy) => self.known(&copies::named(self.fs, copy)?.path())?,
+            None => self.registered()?,
+        };
         let there = self.there()?;
         let unregistered: Vec<&String> = there.difference(&known).collect();
         let gone: Vec<&String> = known.difference(&there).collect();
-        let mut lines = String::new();
-        for path in &unregistered {
-            lines.push_str(path);
-            lines.push('\n');
-        }
-        let list = Path::new(UNREGISTERED);
-        self.fs.write(list, lines.as_bytes(), 0o600, None)?;
+        self.write_list(UNREGISTERED, &unregistered)?;
         let some = |all: &[&String]| all.iter().take(SHOWN).map(|it| (*it).clone()).collect();
         let number = |all: usize| u64::try_from(all).unwrap_or(u64::MAX);
         Ok(Comparison {
@@ -57,6 +54,15 @@ impl Job<'_> {
             gone: number(gone.len()),
             some_gone: some(&gone),
         })
+    }
+
+    /// The store paths that the database in the place knows: none when there is none yet.
+    pub(super) fn registered(&self) -> Result<BTreeSet<String>, DatabaseError> {
+        let database = Path::new(super::DATABASE);
+        match self.fs.meta(database)? {
+            None => Ok(BTreeSet::new()),
+            Some(_) => self.known(database),
+        }
     }
 
     /// The store paths that a database knows.
@@ -70,6 +76,14 @@ impl Job<'_> {
             };
             read().map_err(failing("read", path))
         })
+    }
+
+    /// Writes store paths, one a line.
+    pub(super) fn write_list(&self, list: &str, paths: &[&String]) -> Result<(), DatabaseError> {
+        let lines: String = paths.iter().map(|path| format!("{path}\n")).collect();
+        Ok(self
+            .fs
+            .write(Path::new(list), lines.as_bytes(), 0o600, None)?)
     }
 
     /// The store paths that are in the store folder.

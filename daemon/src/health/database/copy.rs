@@ -141,6 +141,10 @@ impl Job<'_> {
         let free = self.fs.space(Path::new(COPIES_DIR))?.free_bytes;
         let number = copies::to_make_room(copies, free, needed);
         let number = number.ok_or(DatabaseError::NoSpace { needed, free })?;
+        // No good copy goes for one of a database that is damaged.
+        if number > 0 {
+            self.must_be_sound(Path::new(DATABASE))?;
+        }
         (0..number).map(|_| self.drop_oldest(copies)).collect()
     }
 

@@ -44,9 +44,23 @@ impl State {
     }
 }
 
+/// Whose database it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Nix's, with its tables.
+    Nix,
+    /// Another one.
+    Any,
+}
+
 impl Job<'_> {
-    /// Looks whether a database is sound. Changes nothing of it.
+    /// Looks whether a database of Nix is sound. Changes nothing of it.
     pub(super) fn examine(&self, path: &Path) -> Result<State, DatabaseError> {
+        self.looked(path, Kind::Nix)
+    }
+
+    /// The same for any database.
+    pub(super) fn looked(&self, path: &Path, kind: Kind) -> Result<State, DatabaseError> {
         match self.header(path)? {
             Header::Missing => return Ok(State::Missing),
             Header::Empty => return Ok(State::Empty),
@@ -55,7 +69,7 @@ impl Job<'_> {
         }
         let examined = self.open(path).and_then(|connection| {
             self.watched(&connection, "examine", path, || {
-                complaints(&connection).map_err(failing("examine", path))
+                complaints(&connection, kind).map_err(failing("examine", path))
             })
         });
         match examined {
@@ -80,12 +94,12 @@ impl Job<'_> {
     }
 }
 
-fn complaints(connection: &Connection) -> rusqlite::Result<Vec<String>> {
+fn complaints(connection: &Connection, kind: Kind) -> rusqlite::Result<Vec<String>> {
     let mut check = connection.prepare(&format!("PRAGMA quick_check({COMPLAINTS})"))?;
     let rows = check.query_map([], |row| row.get::<_, String>(0))?;
     let mut complaints = rows.collect::<rusqlite::Result<Vec<String>>>()?;
     complaints.retain(|it| it != "ok");
-    if complaints.is_empty() {
+    if complaints.is_empty() && kind == Kind::Nix {
         let sql = "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = ?1";
         for table in TABLES {
             let number: i64 = connection.query_row(sql, [table], |row| row.get(0))?;

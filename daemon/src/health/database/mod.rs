@@ -14,11 +14,14 @@ pub mod copies;
 mod copy;
 mod error;
 mod examine;
+pub mod keep;
 mod open;
+mod put_back;
 mod restore;
 mod salvage;
 #[cfg(test)]
 pub(super) mod testing;
+mod whole;
 
 use std::path::{Path, PathBuf};
 
@@ -26,13 +29,14 @@ use serde::{Deserialize, Serialize};
 
 pub use compare::Comparison;
 pub use error::DatabaseError;
+use examine::Kind;
 pub use examine::State;
 
 use crate::host::{Cancel, Fs};
 use crate::payload::PayloadError;
 use crate::payload::files::private_dir;
 use crate::payload::worker::{Task, Worker};
-use crate::resource::Progress;
+use crate::resource::{Progress, Silent};
 
 /// Nix's database.
 pub const DATABASE: &str = "/nix/var/nix/db/db.sqlite";
@@ -44,6 +48,8 @@ pub const REPORT: &str = "/var/lib/nixctl/database/report.json";
 pub const UNREGISTERED: &str = "/var/lib/nixctl/database/unregistered";
 /// What the damaged database says of those, as `nix-store --load-db` reads it.
 pub const REGISTRATION: &str = "/var/lib/nixctl/database/registration";
+/// Store paths that cannot be registered again, one a line.
+pub const LOST: &str = "/var/lib/nixctl/database/lost";
 /// Largest report.
 const MAX_REPORT_BYTES: u64 = 1 << 20;
 
@@ -63,19 +69,25 @@ pub enum Work {
     },
     /// Put a copy into its place. Nix must not be running.
     Restore {
-        /// Name of the copy.
-        copy: String,
+        /// Name of the copy; nothing: what is there is set aside, and Nix makes a new database.
+        copy: Option<String>,
         /// Name of the folder beside the database where what was there is set aside; the same when
         /// the work is repeated after it was cut off.
         aside: String,
     },
     /// Compare a copy with the store folder.
     Compare {
-        /// Name of the copy.
-        copy: String,
+        /// Name of the copy; nothing: the database that is in the place, if there is one.
+        copy: Option<String>,
     },
-    /// Write down what a database that was set aside says of what is not registered.
+    /// Write down what a database that was set aside says of what is not registered, and what store
+    /// paths that it does not know say of themselves.
     Salvage {
+        /// Name of the folder where it was set aside.
+        aside: String,
+    },
+    /// Put back what was set aside, and take what took its place away. Nix must not be running.
+    PutBack {
         /// Name of the folder where it was set aside.
         aside: String,
     },
@@ -109,11 +121,17 @@ pub enum Report {
     Compared(Comparison),
     /// How many of the unregistered paths were found, and how many not.
     Salvaged {
-        /// In [`REGISTRATION`] now.
+        /// In [`REGISTRATION`] now, as the damaged database said.
         found: u64,
-        /// Nothing, or not all, is known of them.
+        /// There as well, as their files say: whole, with a hash and references made from them.
+        whole: u64,
+        /// Nothing, or not all, is known of them, and their files are not whole; in [`LOST`].
         lost: u64,
+        /// The first of them.
+        some_lost: Vec<String>,
     },
+    /// What was set aside is in the place again.
+    PutBack,
 }
 
 /// Does the work and writes the report: in the child.
@@ -136,9 +154,10 @@ pub fn work(
     let report = match work {
         Work::Examine => Report::Examined(job.examine(Path::new(DATABASE))?),
         Work::Copy { keep, reserve, at } => job.copy(*keep, *reserve, *at)?,
-        Work::Restore { copy, aside } => job.restore(copy, aside)?,
-        Work::Compare { copy } => Report::Compared(job.compare(copy)?),
+        Work::Restore { copy, aside } => job.restore(copy.as_deref(), aside)?,
+        Work::Compare { copy } => Report::Compared(job.compare(copy.as_deref())?),
         Work::Salvage { aside } => job.salvage(aside)?,
+        Work::PutBack { aside } => job.put_back(aside)?,
     };
     let text = serde_json::to_vec(&report).map_err(|error| DatabaseError::Report {
         why: error.to_string(),
@@ -167,6 +186,34 @@ fn report(fs: &Fs) -> Result<Report, DatabaseError> {
     let bytes = fs.read(Path::new(REPORT), MAX_REPORT_BYTES)?;
     let bytes = bytes.ok_or_else(|| wrong("it is not there".to_owned()))?;
     serde_json::from_slice(&bytes).map_err(|error| wrong(error.to_string()))
+}
+
+/// Exit codes of [`examine`].
+pub const SOUND: u8 = 0;
+/// It is damaged; the first line of the output says how.
+pub const DAMAGED: u8 = 3;
+
+/// Looks at the database at this path, Nix's own or another, and prints what is wrong with it: for a
+/// child of the daemon.
+pub fn examine(path: &Path, is_nix: bool) -> std::process::ExitCode {
+    let (fs, progress, cancel) = (&Fs::at("/"), &Silent, &Cancel::default());
+    let job = Job {
+        fs,
+        progress,
+        cancel,
+    };
+    let kind = if is_nix { Kind::Nix } else { Kind::Any };
+    match job.looked(path, kind).map(|state| state.complaint()) {
+        Ok(None) => SOUND.into(),
+        Ok(Some(complaint)) => {
+            println!("{complaint}");
+            DAMAGED.into()
+        }
+        Err(error) => {
+            eprintln!("{error}");
+            std::process::ExitCode::FAILURE
+        }
+    }
 }
 
 /// What work is done with.

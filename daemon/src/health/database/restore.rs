@@ -17,18 +17,23 @@ use crate::host::fs::Kind;
 pub(super) const FOLDER: &str = "/nix/var/nix/db";
 /// The lock that every Nix holds that has the store open.
 const LOCK: &str = "/nix/var/nix/db/big-lock";
+/// The file with its version, which Nix makes with a new database.
+pub(super) const SCHEMA: &str = "/nix/var/nix/db/schema";
 /// The copy before it is in the place.
-const NEW: &str = "/nix/var/nix/db/.nixctl-restored.sqlite";
+pub(super) const NEW: &str = "/nix/var/nix/db/.nixctl-restored.sqlite";
 /// Says in the folder that there was no database to be set aside.
-const NOTHING: &str = "there-was-none";
+pub(super) const NOTHING: &str = "there-was-none";
 /// What lies beside a database, and goes aside before it.
-const LOGS: [&str; 3] = ["-wal", "-shm", "-journal"];
+pub(super) const LOGS: [&str; 3] = ["-wal", "-shm", "-journal"];
 
 impl Job<'_> {
-    /// Puts a copy into the place. May be repeated after it was cut off.
-    pub(super) fn restore(&self, copy: &str, aside: &str) -> Result<Report, DatabaseError> {
-        let copy = copies::named(self.fs, copy)?;
+    /// Puts a copy into the place, or nothing. May be repeated after it was cut off.
+    pub(super) fn restore(&self, copy: Option<&str>, aside: &str) -> Result<Report, DatabaseError> {
         let aside = aside_folder(aside)?;
+        let Some(copy) = copy else {
+            return self.clear(aside);
+        };
+        let copy = copies::named(self.fs, copy)?;
         let (database, new) = (Path::new(DATABASE), Path::new(NEW));
         self.must_be_sound(&copy.path())?;
         let _lock = self.lock()?;
@@ -57,8 +62,33 @@ impl Job<'_> {
         Ok(Report::Restored { aside })
     }
 
+    /// Sets the database aside, so that Nix makes a new one. The database itself goes last.
+    fn clear(&self, aside: PathBuf) -> Result<Report, DatabaseError> {
+        let (database, schema) = (Path::new(DATABASE), Path::new(SCHEMA));
+        let _lock = self.lock()?;
+        self.go_on()?;
+        self.make_folder(&aside)?;
+        let (old, none) = (aside.join("db.sqlite"), aside.join(NOTHING));
+        if self.fs.meta(&old)?.is_some() || self.fs.meta(&none)?.is_some() {
+            return Ok(Report::Restored { aside });
+        }
+        self.fs.remove_file(Path::new(NEW))?;
+        for suffix in LOGS {
+            self.move_aside(suffix, &aside)?;
+        }
+        if self.fs.meta(schema)?.is_some() {
+            self.fs.rename(schema, &aside.join("schema"))?;
+        }
+        if self.fs.meta(database)?.is_some() {
+            self.fs.rename(database, &old)?;
+        } else {
+            self.fs.write(&none, b"", 0o600, None)?;
+        }
+        Ok(Report::Restored { aside })
+    }
+
     /// Keeps every Nix away until it is dropped.
-    fn lock(&self) -> Result<File, DatabaseError> {
+    pub(super) fn lock(&self) -> Result<File, DatabaseError> {
         let path = Path::new(LOCK);
         let fail = |source| FsError {
             action: "lock",

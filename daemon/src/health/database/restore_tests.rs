@@ -20,7 +20,7 @@ fn a_copy_is_put_back_and_what_came_later_is_found_again() {
     };
     let aside = "damaged-1".to_owned();
     let restore = Work::Restore {
-        copy: copy.clone(),
+        copy: Some(copy.clone()),
         aside: aside.clone(),
     };
     for _ in 0..2 {
@@ -36,7 +36,8 @@ fn a_copy_is_put_back_and_what_came_later_is_found_again() {
         );
         assert_eq!(count(&machine.path(DATABASE)), 2000);
     }
-    let Report::Compared(comparison) = machine.work(&Work::Compare { copy }).unwrap() else {
+    let Report::Compared(comparison) = machine.work(&Work::Compare { copy: Some(copy) }).unwrap()
+    else {
         panic!("it was not compared");
     };
     assert_eq!(
@@ -45,7 +46,8 @@ fn a_copy_is_put_back_and_what_came_later_is_found_again() {
     );
     assert_eq!(comparison.some_gone, [store_path(5)]);
     assert_eq!(comparison.some_unregistered[0], store_path(2000));
-    let Report::Salvaged { found, lost } = machine.work(&Work::Salvage { aside }).unwrap() else {
+    let Report::Salvaged { found, lost, .. } = machine.work(&Work::Salvage { aside }).unwrap()
+    else {
         panic!("nothing was salvaged");
     };
     assert_eq!((found, lost), (20, 0));
@@ -63,7 +65,10 @@ fn nothing_is_restored_while_nix_is_running() {
     let lock = std::fs::File::create(machine.path("/nix/var/nix/db/big-lock")).unwrap();
     lock.lock_shared().unwrap();
     let aside = "damaged-1".to_owned();
-    let restore = Work::Restore { copy, aside };
+    let restore = Work::Restore {
+        copy: Some(copy),
+        aside,
+    };
     let before = machine.files();
     let error = machine.work(&restore).unwrap_err();
     assert!(matches!(error, DatabaseError::InUse { .. }), "{error}");
@@ -78,14 +83,16 @@ fn names_that_lead_elsewhere_are_refused() {
     let copy = machine.copied();
     for aside in ["", ".", "..", "a/b", "../x", "a b"] {
         let work = Work::Restore {
-            copy: copy.clone(),
+            copy: Some(copy.clone()),
             aside: aside.to_owned(),
         };
         let error = machine.work(&work).unwrap_err();
         assert!(matches!(error, DatabaseError::BadName { .. }), "{error}");
     }
     let copy = "../../../../nix/var/nix/db/db.sqlite".to_owned();
-    let error = machine.work(&Work::Compare { copy }).unwrap_err();
+    let error = machine
+        .work(&Work::Compare { copy: Some(copy) })
+        .unwrap_err();
     assert!(matches!(error, DatabaseError::NoCopy { .. }), "{error}");
 }
 
@@ -116,7 +123,12 @@ fn restoring_can_be_cut_off_anywhere() {
         for step in &steps[..cut] {
             step();
         }
-        machine.work(&Work::Restore { copy, aside }).unwrap();
+        machine
+            .work(&Work::Restore {
+                copy: Some(copy),
+                aside,
+            })
+            .unwrap();
         assert_eq!(examined(&machine), State::Sound, "{cut}");
         assert_eq!(count(&database), 150, "{cut}");
         assert!(!new.exists() && !wal.exists(), "{cut}");
@@ -131,7 +143,10 @@ fn a_database_that_is_gone_is_restored_as_well() {
     let copy = machine.copied();
     std::fs::remove_file(machine.path(DATABASE)).unwrap();
     let aside = "damaged-1".to_owned();
-    let restore = Work::Restore { copy, aside };
+    let restore = Work::Restore {
+        copy: Some(copy),
+        aside,
+    };
     machine.work(&restore).unwrap();
     machine.add(&machine.nix(), 10..12);
     machine.work(&restore).unwrap();
@@ -154,14 +169,24 @@ fn what_is_only_half_known_is_not_salvaged() {
     drop(nix);
     let aside = "damaged-1".to_owned();
     let restore = Work::Restore {
-        copy: copy.clone(),
+        copy: Some(copy.clone()),
         aside: aside.clone(),
     };
     machine.work(&restore).unwrap();
-    machine.work(&Work::Compare { copy }).unwrap();
+    machine.work(&Work::Compare { copy: Some(copy) }).unwrap();
     // 103 to 110 refer to 103 each through the one before.
     let report = machine.work(&Work::Salvage { aside }).unwrap();
-    assert_eq!(report, Report::Salvaged { found: 3, lost: 7 });
+    let Report::Salvaged {
+        found,
+        whole,
+        lost,
+        some_lost,
+    } = report
+    else {
+        panic!("{report:?}");
+    };
+    assert_eq!((found, whole, lost), (3, 0, 7));
+    assert_eq!(some_lost[0], store_path(103));
 }
 
 /// Whatever is damaged: what is written down is true, and nothing is both found and lost.
@@ -186,14 +211,14 @@ fn what_is_salvaged_is_true() {
             std::fs::write(machine.path(DATABASE), &bytes).unwrap();
             let aside = format!("damaged-{page}-{kind}");
             let restore = Work::Restore {
-                copy: copy.clone(),
+                copy: Some(copy.clone()),
                 aside: aside.clone(),
             };
             machine.work(&restore).unwrap();
             let copy = copy.clone();
-            machine.work(&Work::Compare { copy }).unwrap();
+            machine.work(&Work::Compare { copy: Some(copy) }).unwrap();
             let report = machine.work(&Work::Salvage { aside }).unwrap();
-            let Report::Salvaged { found, lost } = report else {
+            let Report::Salvaged { found, lost, .. } = report else {
                 panic!("{report:?}");
             };
             assert_eq!(found + lost, 200);
@@ -214,4 +239,91 @@ fn what_is_salvaged_is_true() {
         }
     }
     assert!(all > 0 && some > 0 && none > 0, "{all}, {some}, {none}");
+}
+
+/// All files of the database's folder, those set aside too.
+fn all_files(machine: &Machine) -> Vec<(String, Vec<u8>)> {
+    let mut files = machine.files();
+    let folder = machine.path("/nix/var/nix/db/damaged-1");
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let name = format!("damaged-1/{}", entry.file_name().to_str().unwrap());
+        files.push((name, std::fs::read(entry.path()).unwrap()));
+    }
+    files.retain(|(name, _)| name != "big-lock");
+    files
+}
+
+#[test]
+fn what_was_set_aside_comes_back_byte_for_byte() {
+    for with_copy in [true, false] {
+        for is_there in [true, false] {
+            let machine = with_log_left_behind();
+            let copy = Some(machine.copied()).filter(|_| with_copy);
+            std::fs::write(machine.path("/nix/var/nix/db/schema"), "10").unwrap();
+            machine.damage(2..4);
+            if !is_there {
+                for suffix in ["", "-wal"] {
+                    let name = format!("{DATABASE}{suffix}");
+                    std::fs::remove_file(machine.path(&name)).unwrap();
+                }
+            }
+            let aside = "damaged-1".to_owned();
+            let put_back = Work::PutBack {
+                aside: aside.clone(),
+            };
+            let before = all_files(&machine);
+            machine.work(&put_back).unwrap();
+            assert_eq!(all_files(&machine), before, "nothing was set aside");
+            let restore = Work::Restore { copy, aside };
+            for _ in 0..2 {
+                machine.work(&restore).unwrap();
+                assert_eq!(machine.path(DATABASE).exists(), with_copy);
+                if !with_copy {
+                    assert!(!machine.path("/nix/var/nix/db/schema").exists());
+                    // As Nix makes a new one.
+                    std::fs::write(machine.path("/nix/var/nix/db/schema"), "10").unwrap();
+                }
+                let nix = machine.nix();
+                machine.add(&nix, 500..510);
+                // It is found again when the work is repeated.
+                machine.work(&restore).unwrap();
+                drop(nix);
+                assert_eq!(count(&machine.path(DATABASE)) % 150, 10);
+                for _ in 0..2 {
+                    machine.work(&put_back).unwrap();
+                    assert_eq!(all_files(&machine), before, "{with_copy} {is_there}");
+                }
+            }
+        }
+    }
+}
+
+/// The way back, cut off after each of its moves.
+#[test]
+fn putting_back_can_be_cut_off_anywhere() {
+    for cut in 0..3 {
+        let machine = with_log_left_behind();
+        std::fs::write(machine.path("/nix/var/nix/db/schema"), "10").unwrap();
+        machine.damage(2..4);
+        let before = all_files(&machine);
+        let aside = "damaged-1".to_owned();
+        let restore = Work::Restore {
+            copy: None,
+            aside: aside.clone(),
+        };
+        machine.work(&restore).unwrap();
+        drop(machine.nix());
+        let folder = machine.path("/nix/var/nix/db/damaged-1");
+        let database = machine.path(DATABASE);
+        let wal = machine.path(&format!("{DATABASE}-wal"));
+        let steps: [&dyn Fn(); 2] = [
+            &|| std::fs::rename(folder.join("db.sqlite"), &database).unwrap(),
+            &|| std::fs::rename(folder.join("db.sqlite-wal"), &wal).unwrap(),
+        ];
+        for step in &steps[..cut] {
+            step();
+        }
+        machine.work(&Work::PutBack { aside }).unwrap();
+        assert_eq!(all_files(&machine), before, "{cut}");
+    }
 }

@@ -1,18 +1,19 @@
 //! What a database that was set aside still says of store paths that its copy does not know.
 //!
 //! It is damaged, so nothing it says is believed once: of a path's references table and index must
-//! say the same, and each must be registered or be found as well. What comes out is what
-//! `nix-store --load-db` reads.
+//! say the same, and each must be registered or be found as well. Of what it does not know the files
+//! are asked (see [`super::whole`]). What comes out is what `nix-store --load-db` reads.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use rusqlite::{Connection, Row};
 
+use super::compare::SHOWN;
 use super::examine::is_damage;
 use super::open::failing;
 use super::restore::aside_folder;
-use super::{DATABASE, DatabaseError, Job, REGISTRATION, Report, UNREGISTERED};
+use super::{DatabaseError, Job, LOST, REGISTRATION, Report, UNREGISTERED};
 
 /// Largest list of unregistered paths: a million of them.
 const MAX_LIST_BYTES: u64 = 256 << 20;
@@ -21,19 +22,19 @@ const HASH_CHARS: usize = 64;
 
 /// One row of the table of paths.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Valid {
-    id: i64,
-    path: String,
-    hash: String,
-    deriver: String,
-    size: u64,
+pub(super) struct Valid {
+    pub id: i64,
+    pub path: String,
+    pub hash: String,
+    pub deriver: String,
+    pub size: u64,
 }
 
 /// What was found of one path.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Found {
-    valid: Valid,
-    references: BTreeSet<String>,
+pub(super) struct Found {
+    pub valid: Valid,
+    pub references: BTreeSet<String>,
 }
 
 impl Job<'_> {
@@ -43,21 +44,35 @@ impl Job<'_> {
         let list = self.fs.read(Path::new(UNREGISTERED), MAX_LIST_BYTES)?;
         let list = String::from_utf8_lossy(&list.unwrap_or_default()).into_owned();
         let wanted: BTreeSet<String> = list.lines().map(str::to_owned).collect();
-        let registered = self.known(Path::new(DATABASE))?;
+        let registered = self.registered()?;
         let wanted: BTreeSet<String> = wanted.difference(&registered).cloned().collect();
         let mut found = match self.read_damaged(&damaged, &wanted) {
             // So damaged that nothing can be read.
             Err(DatabaseError::Sqlite { source, .. }) if is_damage(&source) => BTreeMap::new(),
             found => found?,
         };
+        let lost = |found: &BTreeMap<String, Found>| -> BTreeSet<String> {
+            let is_lost = |path: &&String| !found.contains_key(*path);
+            wanted.iter().filter(is_lost).cloned().collect()
+        };
+        // A path that names one whose files are asked is found with it.
+        let told: BTreeSet<String> = found.keys().cloned().collect();
+        let known = registered.iter().chain(&told).cloned().collect();
+        found.extend(self.whole(&lost(&found), &known)?);
         keep_closed(&mut found, &registered);
+        let whole = found.keys().filter(|path| !told.contains(*path)).count();
+        let lost = lost(&found);
+        let lost: Vec<&String> = lost.iter().collect();
+        self.write_list(LOST, &lost)?;
         let text: String = found.values().map(Found::registration).collect();
         let place = Path::new(REGISTRATION);
         self.fs.write(place, text.as_bytes(), 0o600, None)?;
         let number = |all: usize| u64::try_from(all).unwrap_or(u64::MAX);
         Ok(Report::Salvaged {
-            found: number(found.len()),
-            lost: number(wanted.len() - found.len()),
+            found: number(found.len() - whole),
+            whole: number(whole),
+            lost: number(lost.len()),
+            some_lost: lost.iter().take(SHOWN).map(|it| (*it).clone()).collect(),
         })
     }
 
@@ -66,6 +81,9 @@ impl Job<'_> {
         damaged: &Path,
         wanted: &BTreeSet<String>,
     ) -> Result<BTreeMap<String, Found>, DatabaseError> {
+        if self.fs.meta(damaged)?.is_none_or(|meta| meta.size == 0) {
+            return Ok(BTreeMap::new());
+        }
         let connection = self.open(damaged)?;
         let mut found = BTreeMap::new();
         self.watched(&connection, "read", damaged, || {

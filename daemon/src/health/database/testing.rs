@@ -54,12 +54,7 @@ impl Machine {
 
     /// A database as Nix opens it: with a log.
     pub fn nix(&self) -> Connection {
-        let connection = Connection::open(self.path(super::DATABASE)).unwrap();
-        connection
-            .pragma_update(None, "journal_mode", "wal")
-            .unwrap();
-        connection.execute_batch(SCHEMA).unwrap();
-        connection
+        nix_at(&self.path(super::DATABASE))
     }
 
     /// Registers paths as one Nix operation, and puts them into the store.
@@ -145,6 +140,43 @@ impl Machine {
             file.write_all_at(&[0xa5; 4096], page * 4096).unwrap();
         }
     }
+}
+
+/// A database as Nix opens it: with a log.
+pub(crate) fn nix_at(path: &Path) -> Connection {
+    let connection = Connection::open(path).unwrap();
+    connection
+        .pragma_update(None, "journal_mode", "wal")
+        .unwrap();
+    connection.execute_batch(SCHEMA).unwrap();
+    connection
+}
+
+/// What `nix-store --load-db` does with a registration.
+pub(crate) fn load(path: &Path, registration: &str) {
+    let nix = nix_at(path);
+    let mut lines = registration.lines().map(str::to_owned);
+    let mut references = Vec::new();
+    nix.execute_batch("BEGIN IMMEDIATE").unwrap();
+    while let Some(path) = lines.next() {
+        let (hash, size) = (lines.next().unwrap(), lines.next().unwrap());
+        let deriver = lines.next().unwrap();
+        let count: usize = lines.next().unwrap().parse().unwrap();
+        let sql =
+            "insert or replace into ValidPaths (path, hash, registrationTime, deriver, narSize)
+                   values (?1, 'sha256:' || ?2, 2, ?3, ?4)";
+        nix.execute(sql, (&path, hash, deriver, size.parse::<i64>().unwrap()))
+            .unwrap();
+        for _ in 0..count {
+            references.push((path.clone(), lines.next().unwrap()));
+        }
+    }
+    for (from, to) in references {
+        let sql = "insert or ignore into Refs values (
+            (select id from ValidPaths where path = ?1), (select id from ValidPaths where path = ?2))";
+        assert_eq!(nix.execute(sql, (&from, &to)).unwrap(), 1, "{from} {to}");
+    }
+    nix.execute_batch("COMMIT").unwrap();
 }
 
 /// A store path.

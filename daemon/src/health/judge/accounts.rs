@@ -1,8 +1,11 @@
 //! Whether builds find users to run as.
 
+use nixctl_proto::health::check::Check;
+
 use super::Found;
-use crate::health::check::Check;
 use crate::health::look::accounts::AccountFacts;
+use crate::health::mend::Mend;
+use crate::health::mend::group_name::GroupName;
 use crate::resource::Resource;
 use crate::resource::users::BuildUsers;
 
@@ -16,6 +19,10 @@ pub(super) fn judge(facts: &AccountFacts) -> Vec<Found> {
     let mut found = Vec::new();
     found.extend(directory(facts));
     if facts.group.is_none() {
+        if let Some(name) = &facts.misnamed {
+            found.push(misnamed(wanted, name));
+            return found;
+        }
         found.push(
             Found::new(Check::GroupMissing, &wanted.group)
                 .seen(format!("the group {} is not there", wanted.group))
@@ -25,11 +32,28 @@ pub(super) fn judge(facts: &AccountFacts) -> Vec<Found> {
         return found;
     }
     found.extend(missing(facts, wanted));
-    found.extend(strangers(facts, wanted));
-    found.extend(duplicate(facts, wanted));
+    // Which of two entries is the group's, nobody decides who only adds members.
+    match duplicate(facts, wanted) {
+        Some(twice) => found.push(twice),
+        None => found.extend(strangers(facts, wanted)),
+    }
     found.extend(renumbered(facts, wanted));
     found.extend(shared(facts));
     found
+}
+
+/// Its entry is there under a damaged name; another one could not have its id.
+fn misnamed(wanted: &BuildUsers, name: &str) -> Found {
+    Found::new(Check::GroupMissing, &wanted.group)
+        .seen(format!(
+            "the group {} is not there, and /etc/group has one with the name `{name}`",
+            wanted.group
+        ))
+        .expected(format!("the group with the id {}", wanted.gid))
+        .mend(Mend::GroupName(GroupName {
+            from: name.to_owned(),
+            to: wanted.group.clone(),
+        }))
 }
 
 fn users(wanted: &BuildUsers) -> Resource {
@@ -141,6 +165,7 @@ mod tests {
                 uid_base: 30000,
             }),
             local_groups: vec![30000],
+            misnamed: None,
             group: Some(Group {
                 gid: 30000,
                 members: Vec::new(),
@@ -182,6 +207,29 @@ mod tests {
             []
         );
         assert_eq!(with(|facts| facts.wanted = None), []);
+    }
+
+    #[test]
+    fn nobody_becomes_a_member_of_a_group_that_is_there_twice() {
+        let found = with(|facts| {
+            facts.local_groups = vec![977, 30000];
+            facts.strangers = vec!["nixbld2".to_owned()];
+        });
+        assert_eq!(ids(&found), ["accounts.duplicate-group nixbld"]);
+    }
+
+    #[test]
+    fn a_group_under_a_damaged_name_gets_its_name_back() {
+        let found = with(|facts| {
+            facts.group = None;
+            facts.misnamed = Some("nixbld ".to_owned());
+        });
+        assert_eq!(ids(&found), ["accounts.group-missing nixbld"]);
+        let name = Mend::GroupName(GroupName {
+            from: "nixbld ".to_owned(),
+            to: "nixbld".to_owned(),
+        });
+        assert_eq!(found[0].cures, [crate::health::judge::Cure::Mend(name)]);
     }
 
     #[test]

@@ -3,19 +3,29 @@
 use std::path::Path;
 
 use nixctl_proto::health::Severity;
+use nixctl_proto::health::check::Check;
 
 use super::Found;
-use crate::health::check::Check;
+use crate::catalogue::linux::SERVICE_UNIT;
 use crate::health::look::conf::{ConfFacts, NIX_CONF, Setting, WrongLine};
 use crate::health::mend::Mend;
 use crate::health::mend::conf_line::ConfLine;
+use crate::health::mend::rights::Rights;
+use crate::health::mend::unit::Restart;
 use crate::resource::{Presence, Resource};
 
 /// The first id that Nix takes for builds when it allocates them itself, and how many.
 const AUTO_IDS: (u32, u32) = (872_415_232, 56_098_816);
 
+/// Everybody can read and enter a folder.
+const OPEN: u32 = 0o055;
+
 pub(super) fn judge(facts: &ConfFacts) -> Vec<Found> {
+    if facts.is_lost_link {
+        return vec![lost_link(facts)];
+    }
     let mut found = Vec::new();
+    found.extend(closed_folder(facts));
     found.extend(unreadable(facts));
     found.extend(facts.wrong.iter().map(syntax));
     found.extend(facts.lost_includes.iter().map(include));
@@ -44,6 +54,40 @@ fn managed_by_others(found: Found) -> Found {
     }
 }
 
+/// Who managed it is gone with what it led to: nothing is lost when it is set aside.
+fn lost_link(facts: &ConfFacts) -> Found {
+    let target = facts.at.target.as_deref().unwrap_or(Path::new("?"));
+    let ours = facts.ours.as_ref().map(|(conf, _)| conf.clone());
+    Found::new(Check::ConfUnreadable, NIX_CONF)
+        .seen(format!(
+            "it is a link to {}, which is not there",
+            target.display()
+        ))
+        .expected("a file that all can read")
+        .set_aside(NIX_CONF)
+        .ensure(ours.map(Resource::NixConf))
+}
+
+/// Somebody may have closed the folder for a secret that lies in it, so that it is opened when asked.
+fn closed_folder(facts: &ConfFacts) -> Option<Found> {
+    let path = facts.folder.path.display().to_string();
+    let meta = facts.folder.meta.filter(|_| facts.folder.is_directory())?;
+    (meta.mode & OPEN != OPEN).then(|| {
+        Found::new(Check::ConfUnreadable, path)
+            .seen(format!(
+                "its folder has the mode {:04o}",
+                meta.mode & 0o7777
+            ))
+            .expected("a folder that all can enter")
+            .mend(Mend::Rights(Rights {
+                path: facts.folder.path.clone(),
+                mode: meta.mode & 0o7777 | OPEN,
+                uid: meta.uid,
+                gid: meta.gid,
+            }))
+    })
+}
+
 fn unreadable(facts: &ConfFacts) -> Option<Found> {
     let meta = facts.at.meta.filter(|_| facts.at.target.is_none())?;
     let found = Found::new(Check::ConfUnreadable, NIX_CONF).expected("a file that all can read");
@@ -68,6 +112,16 @@ fn taken_out(file: &Path, line: &str, why: &str, instead: Vec<String>) -> Mend {
         why: why.to_owned(),
         instead,
     })
+}
+
+/// The daemon goes on with the settings that it was started with until it is started again.
+fn restarted(found: Found, facts: &ConfFacts) -> Found {
+    if !facts.has_service {
+        return found;
+    }
+    found.mend(Mend::Restart(Restart {
+        unit: SERVICE_UNIT.to_owned(),
+    }))
 }
 
 fn place(line: &WrongLine) -> String {
@@ -115,7 +169,10 @@ fn lost_file(facts: &ConfFacts, setting: &Setting, path: &Path) -> Found {
             let instead = vec![format!("ssl-cert-file = {}", bundle.display())];
             found.mend(taken_out(&setting.file, &setting.line, &why, instead))
         }
-        _ => found.mend(taken_out(&setting.file, &setting.line, &why, Vec::new())),
+        _ => {
+            let line = taken_out(&setting.file, &setting.line, &why, Vec::new());
+            restarted(found.mend(line), facts)
+        }
     }
 }
 
@@ -137,12 +194,19 @@ fn group(facts: &ConfFacts) -> Option<Found> {
                 .help(format!("take out the line `{}`", other.line.trim())),
         );
     }
-    (set.value != *expected).then(|| {
-        Found::new(Check::WrongGroup, "build-users-group")
-            .seen(format!("{} sets it to `{}`", set.file.display(), set.value))
-            .expected(format!("`{expected}`"))
-            .help(format!("correct the line `{}`", set.line.trim()))
-    })
+    (set.value != *expected)
+        .then(|| {
+            Found::new(Check::WrongGroup, "build-users-group")
+                .seen(format!("{} sets it to `{}`", set.file.display(), set.value))
+                .expected(format!("`{expected}`"))
+                .mend(taken_out(
+                    &set.file,
+                    &set.line,
+                    "it is not the group of the build users",
+                    vec![format!("build-users-group = {expected}")],
+                ))
+        })
+        .map(|found| restarted(found, facts))
 }
 
 /// Values that Nix takes and that cannot work here.
@@ -202,14 +266,27 @@ fn nix_says(facts: &ConfFacts, is_sound: bool) -> Vec<Found> {
         })
         .collect();
     if let (Some(refusal), true) = (&facts.refusal, is_sound) {
-        found.push(
-            Found::new(Check::Refused, NIX_CONF)
-                .seen(refusal)
-                .expected("settings that Nix takes")
-                .help("correct what Nix names"),
-        );
+        found.push(refused(facts, refusal));
     }
     found
+}
+
+/// When Nix names the setting whose value it does not take, its line can be taken out.
+fn refused(facts: &ConfFacts, refusal: &str) -> Found {
+    let found = Found::new(Check::Refused, NIX_CONF)
+        .seen(refusal)
+        .expected("settings that Nix takes");
+    let named = refusal.contains("invalid value").then(|| {
+        let key = refusal.split('\'').nth(1)?;
+        facts.last(key)
+    });
+    match named.flatten() {
+        Some(setting) => {
+            let why = "Nix does not take this value";
+            found.mend(taken_out(&setting.file, &setting.line, why, Vec::new()))
+        }
+        None => found.help("correct what Nix names"),
+    }
 }
 
 #[cfg(test)]

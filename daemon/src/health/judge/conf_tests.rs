@@ -44,6 +44,13 @@ fn healthy() -> ConfFacts {
         bundle: Some("/etc/ssl/certs/ca-certificates.crt".into()),
         ours: Some((conf, Presence::Present)),
         group: Some("nixbld".to_owned()),
+        folder: At {
+            path: "/etc/nix".into(),
+            meta: None,
+            target: None,
+        },
+        is_lost_link: false,
+        has_service: true,
         uid_map: vec![IdRange {
             first: 0,
             count: u32::MAX,
@@ -123,7 +130,7 @@ fn what_is_wrong_is_named() {
         (
             |facts| facts.lost_files = vec![lost("post-build-hook")],
             "conf.hook-missing post-build-hook /gone",
-            1,
+            2,
         ),
         (
             |facts| facts.lost_files = vec![lost("netrc-file")],
@@ -133,12 +140,12 @@ fn what_is_wrong_is_named() {
         (
             |facts| facts.lost_files = vec![lost("secret-key-files")],
             "conf.key-missing secret-key-files /gone",
-            1,
+            2,
         ),
         (
             |facts| facts.settings.push(setting("build-users-group", "others")),
             "conf.wrong-group build-users-group",
-            0,
+            2,
         ),
         (
             |facts| {
@@ -210,4 +217,87 @@ fn what_nix_says_counts_only_where_nothing_else_explains_it() {
         facts.refusal = Some("syntax error".to_owned());
     });
     assert_eq!(ids(&found), ["conf.syntax /etc/nix/nix.conf:3"]);
+}
+
+#[test]
+fn a_setting_whose_value_nix_names_is_taken_out_when_asked() {
+    let found = with(|facts| {
+        facts.settings.push(setting("cores", "many"));
+        facts.refusal = Some("setting 'cores' has invalid value 'many'".to_owned());
+    });
+    assert_eq!(ids(&found), ["conf.refused /etc/nix/nix.conf"]);
+    let line = |cure: &Cure| match cure {
+        Cure::Mend(Mend::ConfLine(it)) => Some(it.line.clone()),
+        _ => None,
+    };
+    assert_eq!(line(&found[0].cures[0]).as_deref(), Some("cores = many"));
+    for why in [
+        "cannot open the store",
+        "setting 'gone' has invalid value 'x'",
+    ] {
+        let found = with(|facts| facts.refusal = Some(why.to_owned()));
+        assert!(
+            found[0].cures.is_empty() && !found[0].help.is_empty(),
+            "{why}"
+        );
+    }
+}
+
+#[test]
+fn a_daemon_that_is_a_service_is_started_with_the_new_settings() {
+    let group = |facts: &mut ConfFacts| facts.settings.push(setting("build-users-group", ""));
+    let hook = |facts: &mut ConfFacts| {
+        let setting = setting("post-build-hook", "/gone");
+        facts.lost_files = vec![(setting, "/gone".into())];
+    };
+    let restart = Cure::Mend(Mend::Restart(Restart {
+        unit: SERVICE_UNIT.to_owned(),
+    }));
+    for change in [&group as &dyn Fn(&mut ConfFacts), &hook] {
+        let found = with(change);
+        assert_eq!(
+            found[0].cures.get(1..),
+            Some(std::slice::from_ref(&restart))
+        );
+        let found = with(|facts| {
+            change(facts);
+            facts.has_service = false;
+        });
+        assert_eq!(found[0].cures.len(), 1);
+    }
+}
+
+#[test]
+fn a_link_to_nothing_is_set_aside_and_our_settings_written() {
+    let found = with(|facts| {
+        facts.at.target = Some("/etc/static/nix/nix.conf".into());
+        facts.is_lost_link = true;
+        facts.settings.clear();
+    });
+    assert_eq!(ids(&found), ["conf.unreadable /etc/nix/nix.conf"]);
+    assert!(matches!(
+        &found[0].cures[..],
+        [Cure::SetAside(path), Cure::Ensure(_)] if path == Path::new(NIX_CONF)
+    ));
+}
+
+#[test]
+fn a_folder_that_is_closed_to_others_is_opened_when_asked() {
+    let folder = |mode| {
+        with(|facts| {
+            let meta = facts.at.meta.unwrap();
+            facts.folder.meta = Some(Meta {
+                kind: Kind::Directory,
+                mode,
+                ..meta
+            });
+        })
+    };
+    assert_eq!(folder(0o755), []);
+    let found = folder(0o700);
+    assert_eq!(ids(&found), ["conf.unreadable /etc/nix"]);
+    assert!(matches!(
+        &found[0].cures[..],
+        [Cure::Mend(Mend::Rights(it))] if it.mode == 0o755
+    ));
 }

@@ -1,14 +1,14 @@
 //! Whether nix-daemon can be reached, now and after the next boot.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::Found;
-use crate::health::check::Check;
 use crate::health::look::daemon::{DaemonFacts, Greeting, SOCKET, UnitFacts};
 use crate::health::mend::Mend;
 use crate::health::mend::unit::{Clear, Restart, Unmask};
 use crate::resource::Resource;
 use nixctl_proto::health::Severity;
+use nixctl_proto::health::check::Check;
 
 pub(super) fn judge(facts: &DaemonFacts) -> Vec<Found> {
     let Some(service) = &facts.service else {
@@ -31,6 +31,7 @@ pub(super) fn judge(facts: &DaemonFacts) -> Vec<Found> {
         found.extend(running(unit, facts, &service));
     }
     found.extend(silent(facts));
+    found.extend(facts.lost_programs.iter().map(lost_program));
     found
 }
 
@@ -42,6 +43,19 @@ fn no_manager() -> Found {
             "under WSL add `[boot]` and `systemd=true` to /etc/wsl.conf and run `wsl --shutdown`; \
              in a container run `nixctl daemon run`, which keeps nix-daemon running itself",
         )
+}
+
+/// Somebody's drop-in starts what is not there; it is theirs.
+fn lost_program((program, drop_in): &(PathBuf, PathBuf)) -> Found {
+    let (program, drop_in) = (program.display(), drop_in.display());
+    Found::new(Check::ProgramLost, drop_in.to_string())
+        .seen(format!(
+            "{drop_in} has nix-daemon started as {program}, which is not there"
+        ))
+        .expected("a program that is there")
+        .help(format!(
+            "remove {drop_in} or install what it names, then: systemctl daemon-reload"
+        ))
 }
 
 /// What is wrong with the unit's file.
@@ -138,6 +152,14 @@ fn running(unit: &UnitFacts, facts: &DaemonFacts, service: &dyn Fn() -> Resource
                 .ensure(service()),
         );
     }
+    if unit.is_started_by_us && !facts.has_socket {
+        return Some(
+            Found::new(Check::SocketDead, name)
+                .seen(format!("{name} is {state}, and {SOCKET} is gone"))
+                .expected(format!("{name} listens"))
+                .mend(Mend::Restart(Restart { unit: name.clone() })),
+        );
+    }
     (unit.state.active == "failed").then(|| {
         Found::new(Check::ServiceFailed, name)
             .seen(format!("{name} has failed"))
@@ -223,6 +245,8 @@ mod tests {
             units: vec![unit(SOCKET_UNIT, "active"), unit(SERVICE_UNIT, "inactive")],
             greeting: Greeting::NotAsked,
             is_listening: true,
+            has_socket: true,
+            lost_programs: Vec::new(),
         }
     }
 
@@ -230,6 +254,17 @@ mod tests {
         let mut facts = healthy();
         change(&mut facts);
         judge(&facts)
+    }
+
+    #[test]
+    fn a_socket_without_its_file_and_a_program_that_is_gone_are_told() {
+        let gone = with(|facts| facts.has_socket = false);
+        assert_eq!((gone.len(), gone[0].check), (1, Check::SocketDead));
+        assert_eq!(gone[0].cures.len(), 1);
+        let pair = (PathBuf::from("/usr/bin/x"), PathBuf::from("/etc/y.conf"));
+        let lost = with(|facts| facts.lost_programs = vec![pair]);
+        assert_eq!((lost.len(), lost[0].check), (1, Check::ProgramLost));
+        assert!(lost[0].cures.is_empty() && lost[0].seen.contains("/usr/bin/x"));
     }
 
     #[test]

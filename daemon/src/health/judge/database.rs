@@ -1,19 +1,25 @@
 //! Whether Nix can read what it knows of the store.
 
+use nixctl_proto::health::check::Check;
+
 use super::Found;
-use crate::health::check::Check;
-use crate::health::look::database::{DATABASE, DatabaseCheck, DatabaseFacts, Head, SCHEMA};
+use crate::health::look::database::{
+    DATABASE, DatabaseCheck, DatabaseFacts, Head, Remains, SCHEMA, VERSIONS,
+};
 use crate::health::mend::Mend;
 use crate::health::mend::aside::SetAside;
 use crate::health::mend::content::Content;
-use crate::resource::{Presence, Resource};
+use crate::health::mend::database::Restore;
+use crate::health::mend::nix_repair::Register;
+use crate::resource::Presence;
+use crate::resource::registration::Registration;
 
 /// The version of the database that every Nix since 2.0 has.
-const VERSION: u64 = 10;
-const OLDEST: u64 = 6;
+const VERSION: u64 = *VERSIONS.end();
 
-const RESTORE: &str = "restore the last good copy with `nixctl repair database.malformed`, or \
-     rebuild it: `sqlite3 db.sqlite .recover` into a new file, with nix-daemon stopped";
+const RECOVER: &str = "the Nix that nixctl installed is not there to register with: stop nix-daemon, \
+     rebuild the database with `sqlite3 db.sqlite .recover | sqlite3 new.sqlite`, move the damaged \
+     one aside, put the new one in its place, and run `nix-store --verify`";
 
 pub(super) fn judge(facts: &DatabaseFacts) -> Vec<Found> {
     let mut found: Vec<Found> = facts.damaged_caches.iter().map(|it| cache(it)).collect();
@@ -43,16 +49,12 @@ fn cache(files: &[std::path::PathBuf]) -> Found {
 /// The database itself.
 fn broken(facts: &DatabaseFacts) -> Option<Found> {
     let damaged = |why: &str| {
-        Found::new(Check::Malformed, DATABASE)
-            .seen(why)
-            .expected("a database that can be read")
-            .help(RESTORE)
+        let found = Found::new(Check::Malformed, DATABASE).seen(why);
+        restored(facts, found.expected("a database that can be read"))
     };
     let missing = |why: &str| {
-        Found::new(Check::DatabaseMissing, DATABASE)
-            .seen(why)
-            .expected("the database")
-            .help(RESTORE)
+        let found = Found::new(Check::DatabaseMissing, DATABASE).seen(why);
+        restored(facts, found.expected("the database"))
     };
     match (&facts.head, &facts.check) {
         (Head::Absent, _) => Some(missing("it is not there")),
@@ -63,14 +65,43 @@ fn broken(facts: &DatabaseFacts) -> Option<Found> {
     }
 }
 
-/// The file with its version. The database is known to be sound.
+/// It is put back together, from a copy or from what is left.
+fn restored(facts: &DatabaseFacts, found: Found) -> Found {
+    let Remains {
+        copies,
+        nix,
+        release,
+    } = &facts.remains;
+    let Some(nix) = nix else {
+        return found.help(RECOVER);
+    };
+    // Nix would begin a new database over the copy. Without one it shall.
+    let found = match schema(facts).filter(|_| !copies.is_empty()) {
+        Some(schema) => schema.cures.into_iter().fold(found, Found::cure),
+        None => found,
+    };
+    let found = found.mend(Mend::Database(Restore {
+        nix: nix.clone(),
+        copies: copies.clone(),
+        at: 0,
+    }));
+    match release {
+        Some(release) => found.mend(register(release)),
+        None => found,
+    }
+}
+
+fn register(release: &Registration) -> Mend {
+    let sha256 = release.sha256.clone();
+    Mend::Register(Register { sha256 })
+}
+
+/// The file with its version. The database is known to be sound, or is put back together.
 fn schema(facts: &DatabaseFacts) -> Option<Found> {
     let text = facts.schema.as_deref();
     let number = text.and_then(|text| text.trim().parse::<u64>().ok());
     match number {
-        Some(VERSION) => None,
-        // Nix brings these up to date by itself; before the first of them it used no SQLite.
-        Some(OLDEST..VERSION) => None,
+        Some(version) if VERSIONS.contains(&version) => None,
         Some(newer) if newer > VERSION => Some(
             Found::new(Check::SchemaTooNew, SCHEMA)
                 .seen(format!("version {newer}"))
@@ -108,7 +139,7 @@ fn unregistered(facts: &DatabaseFacts) -> Option<Found> {
         Found::new(Check::Unregistered, DATABASE)
             .seen(seen)
             .expected("all paths of Nix itself")
-            .ensure(Resource::Registration(registration.clone())),
+            .mend(register(registration)),
     )
 }
 
@@ -116,6 +147,7 @@ fn unregistered(facts: &DatabaseFacts) -> Option<Found> {
 mod tests {
     use super::super::testing::ids;
     use super::*;
+    use crate::health::judge::Cure;
     use crate::health::look::At;
     use crate::host::fs::{Kind, Meta};
     use crate::resource::registration::Registration;
@@ -147,7 +179,43 @@ mod tests {
             check: DatabaseCheck::Sound,
             schema: Some("10".to_owned()),
             registration: Some((Registration { sha256 }, Presence::Present)),
+            remains: Remains::default(),
             damaged_caches: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn what_is_damaged_is_put_back_together_with_what_there_is() {
+        let remains = |copies: &[&str]| Remains {
+            copies: copies.iter().map(|it| (*it).to_owned()).collect(),
+            nix: Some("/nix/store/x-nix".to_owned()),
+            release: Some(Registration {
+                sha256: "aa".to_owned(),
+            }),
+        };
+        for (copies, schema, expected) in [
+            (&["db-2", "db-1"][..], Some("10"), "db"),
+            (&["db-2"], None, "sdb"),
+            (&[], None, "db"),
+        ] {
+            for head in [Head::Absent, Head::Empty, Head::Damaged("x")] {
+                let found = with(|facts| {
+                    facts.head = head.clone();
+                    facts.schema = schema.map(str::to_owned);
+                    facts.remains = remains(copies);
+                });
+                let [found] = &found[..] else {
+                    panic!("{found:?}")
+                };
+                let steps = found.cures.iter().map(|cure| match cure {
+                    Cure::Mend(Mend::Content(_)) => "s",
+                    Cure::Mend(Mend::Database(it)) if it.copies == copies => "d",
+                    Cure::Mend(Mend::Register(_)) => "b",
+                    other => panic!("{other:?}"),
+                });
+                assert_eq!(steps.collect::<String>(), expected, "{head:?}");
+                assert!(found.help.is_empty());
+            }
         }
     }
 

@@ -1,7 +1,8 @@
 //! What others left is named, and never touched.
 
+use nixctl_proto::health::check::Check;
+
 use super::Found;
-use crate::health::check::Check;
 use crate::health::look::leftovers::LeftoverFacts;
 
 pub(super) fn judge(facts: &LeftoverFacts) -> Vec<Found> {

@@ -5,6 +5,7 @@ pub mod conf;
 pub mod daemon;
 pub mod database;
 pub mod leftovers;
+pub mod managed;
 pub mod mounts;
 pub mod operations;
 pub mod owned;
@@ -15,8 +16,8 @@ pub mod tree;
 pub mod versions;
 
 use nixctl_proto::health::Severity;
+use nixctl_proto::health::check::{Area, Check};
 
-use super::check::{Area, Check};
 use super::look::{Facts, LookError};
 use super::mend::Mend;
 use crate::resource::Resource;
@@ -100,6 +101,13 @@ impl Found {
         self
     }
 
+    /// It helps, too.
+    #[must_use]
+    pub fn cure(mut self, cure: Cure) -> Found {
+        self.cures.push(cure);
+        self
+    }
+
     /// Making something that nixctl owns again helps.
     #[must_use]
     pub fn ensure(mut self, resource: impl Into<Option<Resource>>) -> Found {
@@ -129,6 +137,7 @@ pub fn judge(facts: &Facts) -> Vec<Found> {
         Facts::Database(facts) => database::judge(facts),
         Facts::Tls(facts) => tls::judge(facts),
         Facts::Shells(facts) => owned::judge(facts),
+        Facts::Managed(facts) => managed::judge(facts),
         Facts::Versions(facts) => versions::judge(facts),
         Facts::Leftovers(facts) => leftovers::judge(facts),
         Facts::Space(facts) => space::judge(facts),

@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
+use nixctl_proto::health::check::Check;
+
 use super::Found;
-use crate::health::check::Check;
 use crate::health::look::mounts::{MountFacts, Wanted};
 use crate::health::mend::Mend;
 use crate::health::mend::unit::Start;
@@ -61,6 +62,9 @@ fn not_mounted(wanted: &Wanted) -> Found {
 }
 
 fn wrong_device(wanted: &Wanted) -> Option<Found> {
+    if wanted.is_other {
+        return Some(other(wanted));
+    }
     let (mounted, expected) = (wanted.mounted_device.as_ref()?, wanted.resolved.as_ref()?);
     let is_btrfs = wanted.mounted.as_ref().is_some_and(|it| it.kind == "btrfs");
     let is_bind = wanted.options.split(',').any(|option| option == "bind");
@@ -75,6 +79,22 @@ fn wrong_device(wanted: &Wanted) -> Option<Found> {
             .expected(format!("{} ({})", wanted.device, expected.display()))
             .help(help),
     )
+}
+
+/// Something is mounted over a folder that is bound there.
+fn other(wanted: &Wanted) -> Found {
+    let source = wanted.mounted.as_ref().map(|it| it.source.as_str());
+    let point = wanted.point.display();
+    Found::new(Check::WrongDevice, point.to_string())
+        .seen(format!(
+            "{} is mounted there",
+            source.unwrap_or("something else")
+        ))
+        .expected(format!("{}, bound there", wanted.device))
+        .help(format!(
+            "see what it is (findmnt {point}), then: umount {point}, or correct {}",
+            wanted.said_by.display()
+        ))
 }
 
 fn link(facts: &MountFacts) -> Option<Found> {
@@ -187,6 +207,7 @@ mod tests {
                 is_absent: false,
                 mounted: Some(mount("/dev/vdb", false)),
                 mounted_device: Some("/dev/vdb".into()),
+                is_other: false,
                 elsewhere: Vec::new(),
             }],
             holds_state: Some(mount("/dev/vdb", false)),

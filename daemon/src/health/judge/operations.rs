@@ -1,7 +1,8 @@
 //! Operations that are not over, and the clock.
 
+use nixctl_proto::health::check::Check;
+
 use super::Found;
-use crate::health::check::Check;
 use crate::health::look::operations::{Open, OpenState};
 use crate::payload::date;
 

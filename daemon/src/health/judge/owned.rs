@@ -1,8 +1,14 @@
 //! Whether what nixctl made is still as it was made.
 
-use super::Found;
-use crate::health::check::Check;
+use std::path::Path;
+
+use nixctl_proto::health::check::Check;
+
+use super::{Cure, Found};
 use crate::health::look::owned::{OwnedFact, is_daemon_unit};
+use crate::health::mend::Mend;
+use crate::health::mend::rights::Rights;
+use crate::payload::STATE_DIR;
 use crate::resource::{Presence, Resource};
 
 /// Programs are copied from where they were unpacked, which is seldom there later.
@@ -46,12 +52,27 @@ fn one(fact: &OwnedFact) -> Option<Found> {
         }
         Ok(Presence::Drifted(seen)) => found(Check::OwnRights)
             .seen(format!("{subject}: {seen}"))
-            .ensure(resource.clone()),
+            .cure(rights(resource)),
         Ok(Presence::Foreign(seen)) => changed(resource, found, seen),
         Err(why) => found(Check::CannotLook)
             .seen(why.clone())
             .help("see the reason, and the log of nixctld"),
     })
+}
+
+/// The folder of the daemon's own state is no owned thing, and does not become one.
+fn rights(resource: &Resource) -> Cure {
+    match resource {
+        Resource::Directory(it) if it.path == Path::new(STATE_DIR) => {
+            Cure::Mend(Mend::Rights(Rights {
+                path: it.path.clone(),
+                mode: it.mode,
+                uid: it.uid,
+                gid: it.gid,
+            }))
+        }
+        _ => Cure::Ensure(Box::new(resource.clone())),
+    }
 }
 
 /// Something else is in the place: set aside where that is possible, and only when asked.

@@ -1,7 +1,8 @@
 //! Labels and the sandbox.
 
+use nixctl_proto::health::check::Check;
+
 use super::Found;
-use crate::health::check::Check;
 use crate::health::look::conf::NIX_CONF;
 use crate::health::look::security::{SandboxFacts, SelinuxFacts};
 use crate::health::mend::Mend;

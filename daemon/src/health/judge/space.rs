@@ -1,12 +1,14 @@
 //! Whether there is room.
 
 use nixctl_proto::health::Severity;
+use nixctl_proto::health::check::Check;
 
 use super::Found;
-use crate::health::check::Check;
 use crate::health::look::space::SpaceFact;
 
 const HELP: &str = "nix-collect-garbage, with `--delete-older-than 30d` old generations as well";
+/// What is left of the limit when builds and downloads are cut off soon: one part of so many.
+const BREAKING: u64 = 8;
 const BOOT_HELP: &str = "remove kernels that are not needed any more";
 
 pub(super) fn judge(facts: &[SpaceFact]) -> Vec<Found> {
@@ -16,10 +18,9 @@ pub(super) fn judge(facts: &[SpaceFact]) -> Vec<Found> {
 fn one(fact: &SpaceFact) -> Vec<Found> {
     let path = fact.path.display().to_string();
     let help = if path == "/boot" { BOOT_HELP } else { HELP };
-    let found = |check, free: u64, limits: (u64, u64), unit: &str| {
-        let (warning, error) = limits;
-        (free < warning).then(|| {
-            let severity = if free < error {
+    let found = |check, free: u64, limit: u64, unit: &str| {
+        (free < limit).then(|| {
+            let severity = if free < limit / BREAKING {
                 Severity::Error
             } else {
                 Severity::Warning
@@ -27,16 +28,15 @@ fn one(fact: &SpaceFact) -> Vec<Found> {
             Found::new(check, path.clone())
                 .severity(severity)
                 .seen(format!("{free} {unit} are free"))
-                .expected(format!("{warning} {unit}"))
+                .expected(format!("{limit} {unit}"))
                 .help(help)
         })
     };
-    let mebibytes = |(warning, error): (u64, u64)| (warning >> 20, error >> 20);
     [
         found(
             Check::BytesLow,
             fact.free_bytes >> 20,
-            mebibytes(fact.bytes),
+            fact.bytes >> 20,
             "MiB",
         ),
         found(Check::InodesLow, fact.free_inodes, fact.inodes, "inodes"),
@@ -56,8 +56,8 @@ mod tests {
             path: "/nix".into(),
             free_bytes: mebibytes << 20,
             free_inodes: inodes,
-            bytes: (1024 << 20, 100 << 20),
-            inodes: (50_000, 5_000),
+            bytes: 1024 << 20,
+            inodes: 50_000,
         }
     }
 

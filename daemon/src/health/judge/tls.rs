@@ -1,7 +1,8 @@
 //! Whether servers can be trusted.
 
+use nixctl_proto::health::check::Check;
+
 use super::Found;
-use crate::health::check::Check;
 use crate::health::look::tls::TlsFacts;
 
 pub(super) fn judge(facts: &TlsFacts) -> Vec<Found> {

@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
+use nixctl_proto::health::check::Check;
+
 use super::Found;
-use crate::health::check::Check;
 use crate::health::look::At;
 use crate::health::look::tree::{DanglingLink, TreeFacts, Whose};
 use crate::health::mend::Mend;
@@ -14,6 +15,8 @@ use crate::resource::{Presence, Resource};
 
 /// Mode of the folders that belong to root.
 const MODE: u32 = 0o755;
+/// What older versions of Nix gave the folders of users.
+const SHARED: u32 = 0o1777;
 
 pub(super) fn judge(facts: &TreeFacts) -> Vec<Found> {
     // What is seen below a mount point without its mount says nothing.
@@ -57,7 +60,10 @@ fn rights(at: &At) -> Option<Found> {
     let meta = at.meta.filter(|meta| meta.kind == Kind::Directory)?;
     let is_private = OF_THE_DAEMON.iter().any(|path| at.path == Path::new(path));
     let needed = if is_private { 0o700 } else { MODE };
-    let is_right = meta.uid == 0 && meta.mode & needed == needed && meta.mode & 0o022 == 0;
+    // Where everybody may make a folder of their own, nobody may take another's away.
+    let is_shared = meta.mode & 0o7777 == SHARED;
+    let is_closed = meta.mode & 0o022 == 0 || is_shared;
+    let is_right = meta.uid == 0 && meta.mode & needed == needed && is_closed;
     if is_right {
         return None;
     }
@@ -123,8 +129,12 @@ fn damaged(facts: &TreeFacts) -> Vec<Found> {
     facts.damaged.iter().map(one).collect()
 }
 
-/// Nix fetches it again, unless it is Nix itself that does not start.
+/// The release is fetched again, which needs no Nix that starts. Of one that was taken over nothing
+/// is known but its paths: Nix fetches them, unless it is what is broken.
 fn fetched(found: Found, facts: &TreeFacts, path: &str) -> Found {
+    if let Some(again) = &facts.again {
+        return found.mend(Mend::Refetch(again.clone()));
+    }
     match &facts.nix {
         Some(nix) if nix != path && !facts.missing.contains(nix) => {
             found.mend(Mend::RepairPath(RepairPath {
@@ -188,6 +198,7 @@ mod tests {
     use super::*;
     use crate::health::judge::Cure;
     use crate::health::look::tree::Damaged;
+    use crate::health::mend::refetch::Refetch;
     use crate::host::fs::Meta;
     use crate::resource::nix_tree::NixTree;
     use crate::resource::profile::Profile;
@@ -229,6 +240,7 @@ mod tests {
             )),
             dangling: Vec::new(),
             nix: Some(NIX.to_owned()),
+            again: None,
             own_paths: 2,
             missing: Vec::new(),
             damaged: Vec::new(),
@@ -355,6 +367,32 @@ mod tests {
                 .iter()
                 .all(|it| it.cures.is_empty() && !it.help.is_empty())
         );
+    }
+
+    #[test]
+    fn a_release_that_nixctl_has_unpacked_is_fetched_once_for_all_its_paths() {
+        let again = Refetch {
+            url: "https://releases.nixos.org/x".to_owned(),
+            sha256: "aa".to_owned(),
+            version: "2.26.3".to_owned(),
+            system: "x86_64-linux".to_owned(),
+            store_gid: 30_000,
+            proxy: String::new(),
+            ssl_cert_file: String::new(),
+        };
+        let found = with(|facts| {
+            facts.again = Some(again.clone());
+            facts.missing = vec![NIX.to_owned()];
+            facts.damaged = vec![Damaged {
+                path: "/nix/store/1123456789abcdfghijklmnpqrsvwxyz-libssh".to_owned(),
+                seen: 112,
+                expected: 5000,
+            }];
+        });
+        assert_eq!(found.len(), 2);
+        for one in found {
+            assert_eq!(one.cures, [Cure::Mend(Mend::Refetch(again.clone()))]);
+        }
     }
 
     #[test]

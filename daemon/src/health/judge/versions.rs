@@ -1,7 +1,8 @@
 //! Whether clients and daemon fit together.
 
+use nixctl_proto::health::check::Check;
+
 use super::Found;
-use crate::health::check::Check;
 use crate::health::look::versions::VersionFacts;
 use crate::health::mend::Mend;
 use crate::health::mend::unit::Restart;
@@ -16,7 +17,10 @@ pub(super) fn judge(facts: &VersionFacts) -> Vec<Found> {
             Found::new(Check::Mixed, path.display().to_string())
                 .seen(format!("it is Nix {version}"))
                 .expected(format!("Nix {ours}, as the daemon"))
-                .help("take Nix out of that profile: nix-env --uninstall nix"),
+                .help(format!(
+                    "take it out of that profile (nix-env --uninstall nix), or remove {}",
+                    path.display()
+                )),
         );
     }
     found

@@ -16,6 +16,8 @@ pub struct AccountFacts {
     pub wanted: Option<BuildUsers>,
     /// Every entry of the group in the local file: its id.
     pub local_groups: Vec<u32>,
+    /// The name of an entry with the group's id that differs from its name in blanks alone.
+    pub misnamed: Option<String>,
     /// The group as programs see it.
     pub group: Option<Group>,
     /// Names of wanted users that are not there.
@@ -51,6 +53,7 @@ pub(super) fn look(scene: &Scene<'_>, expected: &Expected) -> Result<AccountFact
     let mut facts = AccountFacts {
         wanted: expected.users.clone(),
         local_groups: Vec::new(),
+        misnamed: None,
         group: None,
         missing: Vec::new(),
         strangers: Vec::new(),
@@ -63,6 +66,7 @@ pub(super) fn look(scene: &Scene<'_>, expected: &Expected) -> Result<AccountFact
     };
     let local = Local::read(scene)?;
     facts.local_groups = local.groups(&wanted.group).map(|group| group.gid).collect();
+    facts.misnamed = local.misnamed(wanted);
     facts.group = match accounts::group(host, &wanted.group) {
         Ok(group) => group.map(|it| Group {
             gid: it.gid,
@@ -73,6 +77,16 @@ pub(super) fn look(scene: &Scene<'_>, expected: &Expected) -> Result<AccountFact
             local.groups(&wanted.group).next()
         }
     };
+    if scene.is_deep && !facts.local_groups.is_empty() {
+        facts.directory_error = match accounts::is_group_known(host, &wanted.group) {
+            Ok(true) => facts.directory_error,
+            Ok(false) => Some(format!(
+                "the group {} is in /etc/group, and whoever asks the system does not find it",
+                wanted.group
+            )),
+            Err(error) => Some(error.to_string()),
+        };
+    }
     let names: Vec<String> = (1..=wanted.count)
         .map(|number| format!("{}{number}", wanted.prefix))
         .collect();
@@ -163,6 +177,16 @@ impl Local {
         })
     }
 
+    fn misnamed(&self, wanted: &BuildUsers) -> Option<String> {
+        self.group.lines().find_map(|line| {
+            let mut fields = line.split(':');
+            let name = fields.next()?;
+            let gid: u32 = fields.nth(1)?.parse().ok()?;
+            let differs = name != wanted.group && name.trim() == wanted.group;
+            (differs && gid == wanted.gid).then(|| name.to_owned())
+        })
+    }
+
     fn users(&self) -> impl Iterator<Item = User> + '_ {
         self.passwd.lines().filter_map(|line| {
             let mut fields = line.split(':');
@@ -217,6 +241,10 @@ mod tests {
         assert_eq!(facts.strangers, ["nixbld1"]);
         assert_eq!(facts.shared, [("nixbld1".to_owned(), "jo".to_owned())]);
         assert_eq!(of(BOTH, "").group, None);
+        let blank = of(BOTH, "nixbld :x:30000:nixbld1,nixbld2\n");
+        assert_eq!(blank.misnamed.as_deref(), Some("nixbld "));
+        // One of another id is another group.
+        assert_eq!(of(BOTH, "nixbld :x:7:nixbld1\n").misnamed, None);
     }
 
     #[test]

@@ -24,7 +24,7 @@ const MAX_FILES: usize = 16;
 const MAX_DEPTH: usize = 4;
 
 /// Settings that name files which have to be there.
-const FILES: [&str; 5] = [
+pub(crate) const FILES: [&str; 5] = [
     "ssl-cert-file",
     "post-build-hook",
     "pre-build-hook",
@@ -51,6 +51,12 @@ pub struct ConfFacts {
     pub ours: Option<(NixConf, Presence)>,
     /// The group that builds should use.
     pub group: Option<String>,
+    /// The folder that it lies in.
+    pub folder: At,
+    /// Whether it is a link to nothing.
+    pub is_lost_link: bool,
+    /// Whether nix-daemon is a service, which goes on with the settings that it was started with.
+    pub has_service: bool,
     /// User ids that exist here.
     pub uid_map: Vec<IdRange>,
     /// Why Nix refuses its settings; only when looked deeply.
@@ -84,10 +90,14 @@ pub(super) fn look(scene: &Scene<'_>, expected: &Expected) -> Result<ConfFacts> 
         bundle: ca_bundle(fs)?,
         ours,
         group: expected.users.as_ref().map(|users| users.group.clone()),
+        folder: At::look(fs, "/etc/nix")?,
+        is_lost_link: false,
+        has_service: expected.service.is_some(),
         uid_map: id_map(scene.host, "uid_map")?,
         refusal: None,
         unknown: Vec::new(),
     };
+    facts.is_lost_link = facts.at.target.is_some() && !exists(fs, Path::new(NIX_CONF))?;
     if facts.at.is_file() {
         read(scene, Path::new(NIX_CONF), 0, &mut Vec::new(), &mut facts)?;
     }

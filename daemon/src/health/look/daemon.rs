@@ -1,5 +1,7 @@
 //! nix-daemon: its units, their files, its socket, and whether it answers.
 
+mod drop_ins;
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -34,6 +36,10 @@ pub struct DaemonFacts {
     pub greeting: Greeting,
     /// Whether something listens on the socket's path.
     pub is_listening: bool,
+    /// Whether the socket's file is there.
+    pub has_socket: bool,
+    /// Programs that the service's drop-ins start and that are not there, with the drop-in.
+    pub lost_programs: Vec<(PathBuf, PathBuf)>,
 }
 
 /// One unit of it.
@@ -75,6 +81,8 @@ pub(super) fn look(scene: &Scene<'_>, expected: &Expected) -> Result<DaemonFacts
             units: Vec::new(),
             greeting: Greeting::NotAsked,
             is_listening: false,
+            has_socket: false,
+            lost_programs: Vec::new(),
         });
     };
     let units = [SOCKET_UNIT, SERVICE_UNIT]
@@ -96,6 +104,8 @@ pub(super) fn look(scene: &Scene<'_>, expected: &Expected) -> Result<DaemonFacts
         is_managed: host.services.is_running(),
         units,
         greeting,
+        has_socket: host.fs.meta(Path::new(SOCKET))?.is_some(),
+        lost_programs: drop_ins::lost_programs(&host.fs)?,
         is_listening: listens(&String::from_utf8_lossy(&table.unwrap_or_default()), SOCKET),
     })
 }

@@ -7,20 +7,38 @@ use std::time::Duration;
 
 use super::mounts::is_mount_missing;
 use super::{At, Expected, Result, Scene, text};
-use crate::host::{Command, ExecError};
+use crate::health::database::{self, copies};
+use crate::host::{Command, ExecError, Fs};
 use crate::resource::registration::Registration;
 use crate::resource::{Presence, Resource};
 
 pub use sqlite::Head;
 
+/// What the first bytes of the database say.
+///
+/// # Errors
+/// When they cannot be read.
+pub fn head(fs: &Fs) -> Result<Head> {
+    sqlite::head(fs, &At::look(fs, DATABASE)?)
+}
+
 /// The database.
 pub const DATABASE: &str = "/nix/var/nix/db/db.sqlite";
 /// The file with its version.
 pub const SCHEMA: &str = "/nix/var/nix/db/schema";
+/// Versions of the database that our Nix reads: it brings the older ones up to date by itself, and
+/// before the first of them it used no SQLite.
+pub const VERSIONS: std::ops::RangeInclusive<u64> = 6..=10;
 /// Where the daemon keeps what it knows of binary caches.
 const CACHES: &str = "/root/.cache/nix";
-/// A database of some gigabytes on a slow disk; nothing waits for it.
-const CHECK_DEADLINE: Duration = Duration::from_secs(300);
+/// A database of a gigabyte on a slow disk; the other checks wait for it.
+const CHECK_DEADLINE: Duration = Duration::from_secs(60);
+/// The daemon's own program.
+const OWN_PROGRAM: &str = "/proc/self/exe";
+/// How it is asked to look at a database.
+pub const EXAMINE: &str = "examine-database";
+/// Said before the path of Nix's own database.
+const OF_NIX: &str = "--of-nix";
 /// Largest file with a version that is read.
 const SCHEMA_LIMIT: u64 = 4096;
 /// Files beside a database that belong to it.
@@ -45,8 +63,21 @@ pub struct DatabaseFacts {
     pub schema: Option<String>,
     /// Nix's own paths in it, and what their probe saw.
     pub registration: Option<(Registration, Presence)>,
+    /// What nixctl has to put it back together with.
+    pub remains: Remains,
     /// Damaged lists of what binary caches have, each with the files beside it.
     pub damaged_caches: Vec<Vec<PathBuf>>,
+}
+
+/// What a database can be put back together with.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Remains {
+    /// Names of its copies, the newest first.
+    pub copies: Vec<String>,
+    /// Store path of our Nix, when it is there.
+    pub nix: Option<String>,
+    /// Names the release that Nix's own paths come from.
+    pub release: Option<Registration>,
 }
 
 /// What reading a database gave.
@@ -72,6 +103,7 @@ pub(super) fn look(scene: &Scene<'_>, expected: &Expected) -> Result<DatabaseFac
         check: DatabaseCheck::NotMade,
         schema: None,
         registration: None,
+        remains: remains(fs, expected)?,
         damaged_caches: damaged_caches(scene)?,
         database,
     };
@@ -83,10 +115,13 @@ pub(super) fn look(scene: &Scene<'_>, expected: &Expected) -> Result<DatabaseFac
         facts.schema = text(fs, Path::new(SCHEMA), SCHEMA_LIMIT)?;
     }
     if scene.is_deep && facts.head == Head::Sound {
-        facts.check = check(scene, &facts.database.path)?;
+        facts.check = check(scene, &facts.database.path, &[OF_NIX])?;
     }
-    // Nix is only asked about a database that it can read.
-    let is_sound = facts.head == Head::Sound && !matches!(facts.check, DatabaseCheck::Damaged(_));
+    // Nix is only asked about a database that it can read: a version that it does not take, it calls
+    // a damaged database as well, and without one it begins a new database.
+    let is_read = facts.schema.as_deref().is_some_and(is_read_by_ours);
+    let is_sound =
+        facts.head == Head::Sound && is_read && !matches!(facts.check, DatabaseCheck::Damaged(_));
     if let (Some(registration), true) = (&expected.registration, is_sound && scene.is_deep) {
         match Resource::Registration(registration.clone()).probe(scene.host) {
             Ok(presence) => facts.registration = Some((registration.clone(), presence)),
@@ -103,30 +138,48 @@ pub(super) fn look(scene: &Scene<'_>, expected: &Expected) -> Result<DatabaseFac
     Ok(facts)
 }
 
-/// Has SQLite's own program read it, in a child, without changing anything.
-fn check(scene: &Scene<'_>, path: &Path) -> Result<DatabaseCheck> {
+/// Whether the file with the database's version says one that our Nix reads.
+fn is_read_by_ours(schema: &str) -> bool {
+    schema
+        .trim()
+        .parse::<u64>()
+        .is_ok_and(|version| VERSIONS.contains(&version))
+}
+
+fn remains(fs: &Fs, expected: &Expected) -> Result<Remains> {
+    let nix = expected.manifest.as_ref().map(|manifest| &manifest.nix);
+    let program = nix.map(|nix| Path::new(nix).join("bin/nix-store"));
+    let is_there = match &program {
+        Some(program) => fs.meta(program)?.is_some(),
+        None => false,
+    };
+    // A folder that cannot be read has no copies.
+    let copies = copies::all(fs).unwrap_or_default();
+    Ok(Remains {
+        copies: copies.iter().rev().map(copies::Copy::name).collect(),
+        nix: nix.filter(|_| is_there).cloned(),
+        release: expected.registration.clone(),
+    })
+}
+
+/// Has a child read it: SQLite's memory comes back, and a database that makes it fail ends the child
+/// and not the daemon. Nothing of it is changed.
+fn check(scene: &Scene<'_>, path: &Path, options: &[&str]) -> Result<DatabaseCheck> {
     let host = scene.host;
-    if host.exec.find("sqlite3").is_none() {
-        return Ok(DatabaseCheck::NotMade);
-    }
-    let command = Command::new("sqlite3")
-        .arg("-readonly")
+    let command = Command::new(OWN_PROGRAM)
+        .arg(EXAMINE)
+        .args(options.iter().copied())
         .arg(host.fs.real(path).to_string_lossy())
-        .arg("PRAGMA quick_check(3)")
         .deadline(CHECK_DEADLINE);
     let output = match host.exec.output(&command, scene.cancel) {
         Ok(output) => output,
         Err(error @ ExecError::Stopped { .. }) => return Err(error.into()),
         Err(_) => return Ok(DatabaseCheck::NotMade),
     };
-    let (said, complaint) = (output.text(), String::from_utf8_lossy(&output.stderr));
-    let is_busy = complaint.contains("locked") || complaint.contains("busy");
-    Ok(match (output.code, said.trim()) {
-        (0, "ok") => DatabaseCheck::Sound,
-        (0, said) if !said.is_empty() => DatabaseCheck::Damaged(first_line(said)),
-        _ if tells_of_damage(&complaint) && !is_busy => {
-            DatabaseCheck::Damaged(first_line(complaint.trim()))
-        }
+    let said = output.text();
+    Ok(match u8::try_from(output.code) {
+        Ok(database::SOUND) => DatabaseCheck::Sound,
+        Ok(database::DAMAGED) => DatabaseCheck::Damaged(first_line(&said)),
         _ => DatabaseCheck::NotMade,
     })
 }
@@ -157,7 +210,7 @@ fn damaged_caches(scene: &Scene<'_>) -> Result<Vec<Vec<PathBuf>>> {
         let is_damaged = match sqlite::head(fs, &at)? {
             Head::Damaged(_) => true,
             Head::Sound if scene.is_deep => {
-                matches!(check(scene, &path)?, DatabaseCheck::Damaged(_))
+                matches!(check(scene, &path, &[])?, DatabaseCheck::Damaged(_))
             }
             // An empty one is one that was not written to yet.
             Head::Sound | Head::Empty | Head::Absent => false,
@@ -217,35 +270,31 @@ mod tests {
     }
 
     #[test]
-    fn sqlite_is_asked_where_it_is() {
+    fn a_child_is_asked() {
         let machine = || {
             let page = sqlite::testing::page();
             Machine::new().file(DATABASE, &String::from_utf8(page).unwrap())
         };
         assert_eq!(of(&machine()).check, DatabaseCheck::NotMade);
         for (code, said, complaint, expected) in [
-            (0, "ok\n", "", DatabaseCheck::Sound),
+            (0, "", "", DatabaseCheck::Sound),
             (
-                0,
+                3,
                 "*** in database main ***\nx",
                 "",
                 DatabaseCheck::Damaged("*** in database main ***".to_owned()),
             ),
-            (
-                11,
-                "",
-                "Error: database disk image is malformed\n",
-                DatabaseCheck::Damaged("Error: database disk image is malformed".to_owned()),
-            ),
-            (5, "", "Error: database is locked\n", DatabaseCheck::NotMade),
+            (1, "", "cannot open: it is locked\n", DatabaseCheck::NotMade),
+            (139, "", "", DatabaseCheck::NotMade),
         ] {
-            let machine = machine().answer("sqlite3 -readonly", code, said, complaint);
+            let line = "/proc/self/exe examine-database --of-nix";
+            let machine = machine().answer(line, code, said, complaint);
             assert_eq!(of(&machine).check, expected);
         }
     }
 
     #[test]
-    fn where_sqlite_is_not_nix_is_asked() {
+    fn where_no_child_tells_nix_is_asked() {
         let nix = "/nix/store/0123456789abcdfghijklmnpqrsvwxyz-nix-2.26.3";
         let manifest = Manifest {
             version: "2.26.3".to_owned(),
@@ -265,13 +314,17 @@ mod tests {
             }),
             Resource::Registration(Registration { sha256: sha256() }),
         ];
-        for (said, expected) in [
-            ("error: database disk image is malformed", true),
-            ("error: cannot open connection", false),
+        for (schema, said, expected) in [
+            ("10", "error: database disk image is malformed", true),
+            ("10", "error: cannot open connection", false),
+            // The file with the version is another check's, and the database is sound.
+            ("", "error: '/nix/var/nix/db/schema' is corrupt", false),
+            ("99", "error: '/nix/var/nix/db/schema' is corrupt", false),
         ] {
             let page = String::from_utf8(sqlite::testing::page()).unwrap();
             let machine = Machine::new()
                 .file(DATABASE, &page)
+                .file(SCHEMA, schema)
                 .file(manifest_path("aa").to_str().unwrap(), &manifest)
                 .file(&format!("{nix}/bin/nix-store"), "")
                 .directory("/proc/self")

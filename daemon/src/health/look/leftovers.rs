@@ -3,13 +3,13 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use super::{At, Expected, Result, Scene, text};
+use super::{At, Expected, Result, Scene, homes, text};
 use crate::catalogue::existing::{ExistingKind, package};
 use crate::catalogue::facts::leftovers::{self as known, LeftoverKind};
 use crate::catalogue::facts::shells::rc_files;
 
 /// What other installers go on owning.
-const RECEIPTS: [&str; 5] = [
+pub(crate) const RECEIPTS: [&str; 5] = [
     "/nix/receipt.json",
     "/nix/nix-installer",
     "/usr/local/bin/determinate-nixd",
@@ -17,12 +17,14 @@ const RECEIPTS: [&str; 5] = [
     "/nix/var/determinate",
 ];
 /// Start-up files of root that an installation without a daemon adds a marked line to.
-const OF_ROOT: [&str; 4] = [
+pub(crate) const OF_ROOT: [&str; 4] = [
     "/root/.profile",
     "/root/.bash_profile",
     "/root/.bash_login",
     "/root/.zshenv",
 ];
+/// The same files of other people, in their homes.
+const OF_A_USER: [&str; 4] = [".profile", ".bash_profile", ".bash_login", ".zshenv"];
 /// That mark.
 const MARK: &str = "# added by Nix installer";
 const RC_LIMIT: u64 = 1 << 20;
@@ -69,7 +71,11 @@ pub(super) fn look(scene: &Scene<'_>, expected: &Expected) -> Result<LeftoverFac
     if let Some((ExistingKind::DistributionPackage(manager), seen)) = package(fs)? {
         facts.package = seen.into_iter().next().map(|program| (program, manager));
     }
-    for path in OF_ROOT.map(PathBuf::from) {
+    let homes = homes::of_people(scene)?;
+    let of_users = homes
+        .iter()
+        .flat_map(|home| OF_A_USER.map(|it| home.join(it)));
+    for path in OF_ROOT.map(PathBuf::from).into_iter().chain(of_users) {
         let at = At::look(fs, &path)?;
         let is_small = at.is_file() && at.meta.is_some_and(|meta| meta.size <= RC_LIMIT);
         if is_small && text(fs, &path, RC_LIMIT)?.is_some_and(|it| it.contains(MARK)) {
@@ -132,6 +138,17 @@ mod tests {
         assert_eq!(facts.backups.len(), 1);
         assert_eq!(facts.package.unwrap().1, "dpkg");
         assert_eq!(facts.single_user[0].0, Path::new(OF_ROOT[0]));
+    }
+
+    #[test]
+    fn a_user_with_a_nix_of_their_own_is_found() {
+        let machine = Machine::new()
+            .file("/etc/passwd", "jo:x:1000:1000::/home/jo:/bin/sh\n")
+            .file("/home/jo/.profile", "fine\n. x # added by Nix installer\n");
+        assert_eq!(
+            of(&machine).single_user[0].0,
+            Path::new("/home/jo/.profile")
+        );
     }
 
     #[test]

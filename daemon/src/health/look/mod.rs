@@ -8,7 +8,9 @@ pub mod accounts;
 pub mod conf;
 pub mod daemon;
 pub mod database;
+mod homes;
 pub mod leftovers;
+pub mod managed;
 pub mod mounts;
 pub mod operations;
 pub mod owned;
@@ -21,13 +23,15 @@ pub mod versions;
 
 use std::path::{Path, PathBuf};
 
-use super::check::Area;
+use nixctl_proto::health::check::Area;
+use nixctl_proto::settings::Settings;
+
 use crate::catalogue::linux::SOCKET_UNIT;
 use crate::catalogue::own;
 use crate::host::accounts::AccountsError;
 use crate::host::fs::{Kind, Meta};
 use crate::host::{Cancel, ExecError, Fs, FsError, Host, ServiceError};
-use crate::payload::Manifest;
+use crate::payload::{Archive, Manifest};
 use crate::resource::nix_conf::NixConf;
 use crate::resource::nix_tree::NixTree;
 use crate::resource::profile::Profile;
@@ -89,8 +93,18 @@ pub struct Scene<'a> {
     pub is_deep: bool,
     /// Operations that are not over.
     pub operations: &'a [operations::Open],
+    /// Settings in force.
+    pub settings: &'a Settings,
     /// Asked whether to stop.
     pub cancel: &'a Cancel,
+}
+
+/// Whether something should be mounted at /nix or below, and is not.
+///
+/// # Errors
+/// When that cannot be told.
+pub fn is_store_away(scene: &Scene<'_>) -> Result<bool> {
+    mounts::is_mount_missing(scene)
 }
 
 /// What the owned resources say the machine should have.
@@ -110,6 +124,8 @@ pub struct Expected {
     pub conf: Option<NixConf>,
     /// What the release holds.
     pub manifest: Option<Manifest>,
+    /// Archives that were unpacked.
+    pub archives: Vec<Archive>,
 }
 
 impl Expected {
@@ -127,6 +143,7 @@ impl Expected {
                     expected.profile = Some(it.clone());
                 }
                 Resource::Registration(it) => expected.registration = Some(it.clone()),
+                Resource::Payload(it) => expected.archives.push(it.archive.clone()),
                 Resource::NixConf(it) => expected.conf = Some(it.clone()),
                 _ => {}
             }
@@ -156,6 +173,8 @@ pub enum Facts {
     Tls(tls::TlsFacts),
     /// Of [`Area::Shells`].
     Shells(Vec<owned::OwnedFact>),
+    /// Of [`Area::Managed`].
+    Managed(managed::ManagedFacts),
     /// Of [`Area::Versions`].
     Versions(versions::VersionFacts),
     /// Of [`Area::Leftovers`].
@@ -181,13 +200,18 @@ pub fn look(scene: &Scene<'_>, area: Area) -> Result<Facts> {
     Ok(match area {
         Area::Mounts => Facts::Mounts(Box::new(mounts::look(scene)?)),
         Area::Daemon => Facts::Daemon(Box::new(daemon::look(scene, &expected)?)),
-        Area::Own => Facts::Own(owned::look(scene, owned::is_own_area)),
+        Area::Own => {
+            let mut facts = owned::look(scene, owned::is_own_area);
+            facts.extend(owned::state(scene));
+            Facts::Own(facts)
+        }
         Area::Tree => Facts::Tree(Box::new(tree::look(scene, &expected)?)),
         Area::Accounts => Facts::Accounts(Box::new(accounts::look(scene, &expected)?)),
         Area::Conf => Facts::Conf(Box::new(conf::look(scene, &expected)?)),
         Area::Database => Facts::Database(Box::new(database::look(scene, &expected)?)),
         Area::Tls => Facts::Tls(tls::look(scene)?),
         Area::Shells => Facts::Shells(owned::look(scene, shells::is_shell_area)),
+        Area::Managed => Facts::Managed(managed::look(scene)?),
         Area::Versions => Facts::Versions(versions::look(scene, &expected)?),
         Area::Leftovers => Facts::Leftovers(leftovers::look(scene, &expected)?),
         Area::Space => Facts::Space(space::look(scene, &expected)?),
@@ -255,6 +279,7 @@ pub(crate) mod testing {
             owned,
             is_deep: true,
             operations: &[],
+            settings: &Settings::default(),
             cancel: &Cancel::default(),
         };
         look(&scene, area).unwrap()

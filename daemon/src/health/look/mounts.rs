@@ -20,8 +20,8 @@ const FSTAB_LIMIT: u64 = 1 << 20;
 /// Largest unit file that is read.
 const UNIT_LIMIT: u64 = 64 << 10;
 /// Points that a mount unit is looked for.
-const POINTS: [&str; 4] = ["/nix", "/nix/store", "/nix/var", "/nix/var/nix"];
-const FSTAB: &str = "/etc/fstab";
+pub(crate) const POINTS: [&str; 4] = ["/nix", "/nix/store", "/nix/var", "/nix/var/nix"];
+pub(crate) const FSTAB: &str = "/etc/fstab";
 /// Where Nix keeps what must always be writable.
 const STATE: &str = "/nix/var/nix";
 
@@ -63,6 +63,8 @@ pub struct Wanted {
     pub mounted: Option<Mount>,
     /// The name of the device that is mounted there, links followed.
     pub mounted_device: Option<PathBuf>,
+    /// Whether something else is mounted over a folder that is bound there.
+    pub is_other: bool,
     /// Other places where the same device is mounted.
     pub elsewhere: Vec<PathBuf>,
 }
@@ -137,6 +139,7 @@ fn plain(
         is_absent: false,
         mounted: None,
         mounted_device: None,
+        is_other: false,
         elsewhere: Vec::new(),
     }
 }
@@ -176,6 +179,9 @@ fn completed(scene: &Scene<'_>, mut wanted: Wanted, mounts: &[Mount]) -> Result<
     if let Some(path) = device_path(&wanted.device) {
         wanted.resolved = resolve(&path)?;
         wanted.is_absent = wanted.resolved.is_none();
+    } else if wanted.device.starts_with('/') {
+        // A folder, an image, or a name that somebody has given a device.
+        wanted.is_absent = resolve(Path::new(&wanted.device))?.is_none();
     }
     wanted.mounted = mounts::at(mounts, &wanted.point).cloned();
     if let Some(source) = wanted
@@ -185,8 +191,14 @@ fn completed(scene: &Scene<'_>, mut wanted: Wanted, mounts: &[Mount]) -> Result<
     {
         wanted.mounted_device = resolve(&source)?;
     }
+    let is_bind = wanted.options.split(',').any(|it| it == "bind");
+    // What hides a bound folder hides it in both places: devices do not tell them apart.
+    let mut there = mounts.iter().filter(|mount| mount.point == wanted.point);
+    if let (true, Some(first), Some(last)) = (is_bind, there.next(), there.next_back()) {
+        wanted.is_other = first.source != last.source;
+    }
     // Subvolumes of one btrfs share a device and are different things.
-    let shares = wanted.kind == "btrfs" || wanted.options.split(',').any(|it| it == "bind");
+    let shares = wanted.kind == "btrfs" || is_bind;
     if wanted.mounted.is_none() && !shares {
         for mount in mounts.iter().filter(|mount| mount.kind != "btrfs") {
             if let Some(source) = device_path(&mount.source)
@@ -201,7 +213,7 @@ fn completed(scene: &Scene<'_>, mut wanted: Wanted, mounts: &[Mount]) -> Result<
 }
 
 /// The path of a device as fstab or the kernel names it.
-fn device_path(device: &str) -> Option<PathBuf> {
+pub(crate) fn device_path(device: &str) -> Option<PathBuf> {
     for (tag, folder) in [
         ("UUID=", "by-uuid"),
         ("LABEL=", "by-label"),
@@ -254,6 +266,19 @@ mod tests {
         assert!(!nix.is_absent && nix.mounted.is_none());
         assert_eq!(nix.unit.as_ref().unwrap().0, "nix.mount");
         assert!(facts.wanted[1].is_absent);
+    }
+
+    #[test]
+    fn what_is_mounted_over_a_bound_folder_is_seen() {
+        let bound = "1 0 8:1 /srv/nix /nix rw - ext4 /dev/a rw\n";
+        let machine = |mounts: &str| {
+            Machine::new()
+                .file("/etc/fstab", "/srv/nix /nix none bind 0 0\n")
+                .file("/proc/self/mountinfo", mounts)
+        };
+        assert!(!of(&machine(bound)).wanted[0].is_other);
+        let over = format!("{bound}2 1 0:9 / /nix rw - tmpfs mine rw\n");
+        assert!(of(&machine(&over)).wanted[0].is_other);
     }
 
     #[test]

@@ -4,9 +4,11 @@
 
 use std::path::Path;
 
-use super::{Scene, is_daemons_own};
+use super::{At, Scene, is_daemons_own};
 use crate::catalogue::facts::leftovers::{UNIT_DIR, UNITS};
 use crate::host::Fs;
+use crate::payload::STATE_DIR;
+use crate::resource::directory::Directory;
 use crate::resource::{Presence, Resource};
 
 /// One owned thing and what its probe saw.
@@ -21,6 +23,30 @@ pub struct OwnedFact {
     /// Whether it can be made again: what it is copied from is there.
     pub has_source: bool,
 }
+
+/// The folder of the daemon's own state, which only root enters. It is nobody's to take away, so it is
+/// not among the owned things; nothing where it is as it should be.
+pub(super) fn state(scene: &Scene<'_>) -> Option<OwnedFact> {
+    let at = At::look(&scene.host.fs, STATE_DIR).ok()?;
+    let mode = at.meta.filter(|_| at.is_directory())?.mode & 0o7777;
+    (mode & OF_OTHERS != 0).then(|| OwnedFact {
+        resource: Resource::Directory(Directory {
+            path: STATE_DIR.into(),
+            mode: STATE_MODE,
+            uid: 0,
+            gid: 0,
+            lenient: false,
+        }),
+        seen: Ok(Presence::Drifted(format!("mode {mode:04o}"))),
+        has_folder: true,
+        has_source: true,
+    })
+}
+
+/// Mode of that folder.
+const STATE_MODE: u32 = 0o700;
+/// What nobody else may do with it.
+const OF_OTHERS: u32 = 0o022;
 
 /// Probes the owned things that `is_wanted` picks.
 pub(super) fn look(scene: &Scene<'_>, is_wanted: fn(&Resource) -> bool) -> Vec<OwnedFact> {
@@ -96,7 +122,6 @@ mod tests {
     use super::super::{Area, Facts};
     use super::*;
     use crate::catalogue::facts::testing::Machine;
-    use crate::resource::directory::Directory;
     use crate::resource::file::File;
 
     fn file(path: &str) -> Resource {

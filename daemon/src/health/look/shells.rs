@@ -6,7 +6,7 @@ use crate::catalogue::files::{HOOK_FISH, HOOK_SH};
 use crate::resource::Resource;
 
 /// Whether it is one of them.
-pub(super) fn is_shell_area(resource: &Resource) -> bool {
+pub(crate) fn is_shell_area(resource: &Resource) -> bool {
     match resource {
         Resource::Block(_) => true,
         Resource::File(it) => [HOOK_SH, HOOK_FISH]

@@ -7,6 +7,9 @@ use std::path::{Path, PathBuf};
 
 use super::mounts::is_mount_missing;
 use super::{At, Expected, Result, Scene};
+use crate::health::mend::refetch::Refetch;
+use crate::host::accounts;
+use crate::payload::release::release_url;
 use crate::resource::nix_tree::NixTree;
 use crate::resource::profile::Profile;
 use crate::resource::{Presence, Resource};
@@ -14,7 +17,7 @@ use crate::resource::{Presence, Resource};
 pub use links::{DanglingLink, Whose};
 
 /// Folders of Nix that belong to root and that nobody else may change.
-const FOLDERS: [&str; 13] = [
+pub(crate) const FOLDERS: [&str; 15] = [
     "/nix",
     "/nix/var",
     "/nix/var/log",
@@ -23,7 +26,9 @@ const FOLDERS: [&str; 13] = [
     "/nix/var/nix",
     "/nix/var/nix/db",
     "/nix/var/nix/gcroots",
+    "/nix/var/nix/gcroots/per-user",
     "/nix/var/nix/profiles",
+    "/nix/var/nix/profiles/per-user",
     "/nix/var/nix/temproots",
     "/nix/var/nix/userpool",
     "/nix/var/nix/daemon-socket",
@@ -49,6 +54,8 @@ pub struct TreeFacts {
     pub dangling: Vec<DanglingLink>,
     /// Store path of our Nix.
     pub nix: Option<String>,
+    /// How the release that our Nix came with is fetched again.
+    pub again: Option<Refetch>,
     /// How many store paths Nix itself has.
     pub own_paths: usize,
     /// Store paths of Nix itself that are not there.
@@ -68,11 +75,29 @@ pub struct Damaged {
     pub expected: u64,
 }
 
+/// The tree as it should be, with the number that its group has now: Nix itself gives the store to
+/// the group when it is started, and that another number is in force is the matter of accounts.
+fn tree_of_now(scene: &Scene<'_>, expected: &Expected) -> Result<Option<NixTree>> {
+    let (Some(tree), Some(users)) = (&expected.tree, &expected.users) else {
+        return Ok(expected.tree.clone());
+    };
+    // Who cannot be asked is told by accounts, too.
+    let group = accounts::group(scene.host, &users.group).ok().flatten();
+    let store_gid = match group {
+        Some(group) if tree.store_gid != 0 => group.gid,
+        _ => tree.store_gid,
+    };
+    Ok(Some(NixTree {
+        store_gid,
+        ..tree.clone()
+    }))
+}
+
 pub(super) fn look(scene: &Scene<'_>, expected: &Expected) -> Result<TreeFacts> {
     let fs = &scene.host.fs;
     let is_mount_missing = is_mount_missing(scene)?;
     let mut facts = TreeFacts {
-        tree: expected.tree.clone(),
+        tree: tree_of_now(scene, expected)?,
         is_mount_missing,
         store: At::look(fs, "/nix/store")?,
         folders: Vec::new(),
@@ -80,6 +105,7 @@ pub(super) fn look(scene: &Scene<'_>, expected: &Expected) -> Result<TreeFacts> 
         profile: None,
         dangling: Vec::new(),
         nix: expected.manifest.as_ref().map(|it| it.nix.clone()),
+        again: again(scene, expected),
         own_paths: expected.manifest.as_ref().map_or(0, |it| it.paths.len()),
         missing: Vec::new(),
         damaged: Vec::new(),
@@ -88,13 +114,13 @@ pub(super) fn look(scene: &Scene<'_>, expected: &Expected) -> Result<TreeFacts> 
         return Ok(facts);
     }
     facts.dangling = links::dangling(fs, expected.profile.as_ref())?;
-    let Some(tree) = &expected.tree else {
+    let Some(tree) = facts.tree.clone() else {
         return Ok(facts);
     };
     for path in FOLDERS {
         facts.folders.push(At::look(fs, path)?);
     }
-    facts.presence = Some(Resource::NixTree(tree.clone()).probe(scene.host)?);
+    facts.presence = Some(Resource::NixTree(tree).probe(scene.host)?);
     if let Some(profile) = &expected.profile {
         let presence = Resource::Profile(profile.clone()).probe(scene.host)?;
         facts.profile = Some((profile.clone(), presence));
@@ -103,6 +129,24 @@ pub(super) fn look(scene: &Scene<'_>, expected: &Expected) -> Result<TreeFacts> 
         paths(scene, manifest, &mut facts)?;
     }
     Ok(facts)
+}
+
+/// The release server has what was installed, whatever it was installed from: only these bytes are
+/// accepted.
+fn again(scene: &Scene<'_>, expected: &Expected) -> Option<Refetch> {
+    let sha256 = &expected.profile.as_ref()?.sha256;
+    let archive = expected.archives.iter().find(|it| it.sha256 == *sha256)?;
+    let settings = &scene.settings.install;
+    let url = release_url(&settings.release_server, &archive.version, &archive.system);
+    Some(Refetch {
+        url: url.ok()?,
+        sha256: archive.sha256.clone(),
+        version: archive.version.clone(),
+        system: archive.system.clone(),
+        store_gid: archive.store_gid,
+        proxy: settings.proxy.clone(),
+        ssl_cert_file: settings.ssl_cert_file.clone(),
+    })
 }
 
 /// Looks whether the store paths of Nix itself are there and whole.

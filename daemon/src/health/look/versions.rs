@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Expected, Result, Scene, text};
+use super::{Expected, Result, Scene, homes, text};
 use crate::catalogue::existing::store_version;
 use crate::catalogue::facts::links::follow;
 use crate::catalogue::linux::SERVICE_UNIT;
@@ -11,11 +11,15 @@ use crate::catalogue::linux::SERVICE_UNIT;
 const GROUP: &str = "/sys/fs/cgroup/system.slice/nix-daemon.service/cgroup.procs";
 const GROUP_LIMIT: u64 = 1 << 20;
 /// Where another Nix would be found before ours.
-const OTHERS: [&str; 3] = [
+pub(crate) const OTHERS: [&str; 4] = [
+    "/usr/local/bin/nix",
     "/nix/var/nix/profiles/default/bin/nix",
     "/root/.nix-profile/bin/nix",
     "/root/.local/state/nix/profile/bin/nix",
 ];
+
+/// Where a user has a Nix of the own profile, in the home.
+const OF_A_USER: [&str; 2] = [".nix-profile/bin/nix", ".local/state/nix/profile/bin/nix"];
 
 /// Versions.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,7 +59,11 @@ pub(super) fn look(scene: &Scene<'_>, expected: &Expected) -> Result<VersionFact
     if let Some(found) = follow(fs, &profile.link.join("bin/nix-daemon"))? {
         facts.installed = store_path(&found.path);
     }
-    for path in OTHERS.map(PathBuf::from) {
+    let homes = homes::of_people(scene)?;
+    let of_users = homes
+        .iter()
+        .flat_map(|home| OF_A_USER.map(|it| home.join(it)));
+    for path in OTHERS.map(PathBuf::from).into_iter().chain(of_users) {
         if let Some(found) = follow(fs, &path)? {
             let version = found.store_names().find_map(store_version);
             facts.others.extend(version.map(|it| (path, it.to_owned())));
@@ -122,6 +130,27 @@ mod tests {
         assert_eq!((running.path.as_str(), running.is_busy), (OLD, true));
         let path = PathBuf::from("/nix/var/nix/profiles/default/bin/nix");
         assert_eq!(facts.others, [(path, "2.26.3".to_owned())]);
+    }
+
+    #[test]
+    fn another_nix_is_seen_beside_the_system_and_in_a_home() {
+        let profile = Resource::Profile(Profile {
+            link: "/nix/var/nix/profiles/nixctl".into(),
+            sha256: "aa".to_owned(),
+        });
+        let machine = Machine::new()
+            .file(&format!("{OLD}/bin/nix"), "")
+            .link("/usr/local/bin/nix", &format!("{OLD}/bin/nix"))
+            .file("/etc/passwd", "jo:x:1000:1000::/home/jo:/bin/sh\n")
+            .link("/home/jo/.nix-profile", OLD);
+        let Facts::Versions(facts) = look_at(&machine, &[profile], Area::Versions) else {
+            panic!()
+        };
+        let seen = ["/usr/local/bin/nix", "/home/jo/.nix-profile/bin/nix"];
+        assert_eq!(
+            facts.others,
+            seen.map(|path| (PathBuf::from(path), "2.26.3".to_owned()))
+        );
     }
 
     #[test]

@@ -8,7 +8,11 @@
 pub mod aside;
 pub mod conf_line;
 pub mod content;
+pub mod database;
+pub mod group_name;
+pub mod managed;
 pub mod nix_repair;
+pub mod refetch;
 pub mod rights;
 pub mod unit;
 
@@ -36,10 +40,20 @@ pub enum Mend {
     Rights(rights::Rights),
     /// Writes a small file whose content is known.
     Content(content::Content),
+    /// Writes a file that the user put under care.
+    Managed(managed::Managed),
+    /// Puts Nix's database back together.
+    Database(database::Restore),
+    /// Registers Nix's own paths in its database.
+    Register(nix_repair::Register),
     /// Gives the labels of the policy to everything below a path.
     Relabel(nix_repair::Relabel),
     /// Has Nix fetch a store path again.
     RepairPath(nix_repair::RepairPath),
+    /// Fetches the release of Nix again, and exchanges what is missing or damaged.
+    Refetch(refetch::Refetch),
+    /// Gives a group its name back.
+    GroupName(group_name::GroupName),
 }
 
 macro_rules! each {
@@ -53,13 +67,42 @@ macro_rules! each {
             Mend::ConfLine($it) => $call,
             Mend::Rights($it) => $call,
             Mend::Content($it) => $call,
+            Mend::Managed($it) => $call,
+            Mend::Database($it) => $call,
+            Mend::Register($it) => $call,
             Mend::Relabel($it) => $call,
             Mend::RepairPath($it) => $call,
+            Mend::Refetch($it) => $call,
+            Mend::GroupName($it) => $call,
         }
     };
 }
 
 impl Mend {
+    /// The same as it goes into a plan that is made now (milliseconds since 1970): what it takes from
+    /// its place gets names of its own.
+    #[must_use]
+    pub fn planned(mut self, now: u64) -> Mend {
+        match &mut self {
+            Mend::Managed(it) => it.at = now,
+            Mend::Database(it) => it.at = now,
+            _ => {}
+        }
+        self
+    }
+
+    /// Removes what was kept for undoing, when the operation is over. Idempotent; what was moved out
+    /// of the way stays.
+    ///
+    /// # Errors
+    /// When it cannot be removed.
+    pub fn forget(&self, host: &Host) -> Result<()> {
+        match self {
+            Mend::Managed(it) => it.forget(host),
+            _ => Ok(()),
+        }
+    }
+
     /// What it does, for people.
     pub fn describe(&self) -> Description {
         each!(self, it => it.describe())
@@ -102,7 +145,11 @@ impl Mend {
         match self {
             Mend::Rights(it) => Some(&it.path),
             Mend::Relabel(it) => Some(&it.path),
-            Mend::RepairPath(_) => Some(std::path::Path::new("/nix")),
+            Mend::GroupName(_) => Some(std::path::Path::new("/etc")),
+            Mend::Managed(it) => Some(&it.path),
+            Mend::RepairPath(_) | Mend::Refetch(_) | Mend::Database(_) | Mend::Register(_) => {
+                Some(std::path::Path::new("/nix"))
+            }
             Mend::Start(_)
             | Mend::Unmask(_)
             | Mend::Clear(_)

@@ -196,9 +196,21 @@ impl Restart {
 
     pub(super) fn apply(&self, context: &Context<'_>, _undo: &Undo) -> Result<()> {
         let services = &context.host.services;
+        let state = services.state(&self.unit)?;
+        // What made it fail is over now; its socket starts no service that has failed.
+        if state.active == "failed" {
+            services.reset_failed(&self.unit)?;
+        }
         // One that stopped meanwhile runs the new program when it is started the next time.
-        if !services.state(&self.unit)?.is_active() {
+        if !state.is_active() {
             return Ok(());
+        }
+        if let Some(name) = self.unit.strip_suffix(".socket") {
+            // systemd binds no socket whose service runs. Work that has begun goes on.
+            let service = format!("{name}.service");
+            if services.state(&service)?.is_active() {
+                services.stop(&service, DEADLINE)?;
+            }
         }
         Ok(services.restart(&self.unit, DEADLINE)?)
     }
@@ -316,6 +328,12 @@ mod tests {
             restart.verify(&machine.host).unwrap();
             assert_eq!(machine.services.calls().len(), calls);
         }
+        // What it failed of is over, and its socket starts it.
+        machine.services.set(&unit(), "enabled", "failed");
+        restart.apply(&machine.context(), &Undo::Nothing).unwrap();
+        restart.verify(&machine.host).unwrap();
+        let calls = machine.services.calls();
+        assert_eq!(calls.last().unwrap(), "reset nix-daemon.service");
         machine.services.set(&unit(), "enabled", "failed");
         let clear = Clear { unit: unit() };
         assert!(clear.verify(&machine.host).is_err());

@@ -1,29 +1,37 @@
 //! Tells which areas' files changed, without ever looking at them by itself.
 //!
-//! The kernel says what happens in the folders of [`plan`]; what happens within [`WINDOW`] is
+//! The kernel says what happens to the files and folders of [`plan`]; what happens within [`WINDOW`] is
 //! told once, however much it was, and nothing is queued but the set of areas. Folders that are removed, replaced
 //! or made again are watched anew *before* it is told, so that whoever looks then sees what came in
 //! between. What is mounted or unmounted over a folder the kernel does not say: [`Watch::refresh`]
 //! is for that. Watching is a help only: where the kernel refuses it, the timer does.
 
+#[cfg(target_os = "linux")]
+mod ear;
+#[cfg(not(target_os = "linux"))]
+#[path = "ear_notify.rs"]
+mod ear;
+pub mod ground;
 pub mod plan;
+pub mod targets;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use notify::event::{AccessKind, AccessMode, Event, EventKind, ModifyKind};
-use notify::{RecommendedWatcher, RecursiveMode, Watcher};
-
-pub use plan::Target;
+use ear::{Ear, Heard, Nudge};
+pub use plan::{Counts, Target};
 use plan::{Meaning, Plan, There};
 
 use super::sighting::Areas;
 
 /// How long what belongs together is waited for, and the shortest time between two tellings.
 pub const WINDOW: Duration = Duration::from_millis(1500);
+/// Pause before listening again after the kernel broke off.
+const DEAF: Duration = Duration::from_secs(60);
 /// Attempts to watch folders that change while they are looked at.
 const ATTEMPTS: usize = 5;
 /// How long [`Watch::refresh`] waits.
@@ -32,12 +40,9 @@ const REFRESH_DEADLINE: Duration = Duration::from_secs(5);
 /// Why nothing can be watched.
 #[derive(Debug, thiserror::Error)]
 pub enum WatchError {
-    /// The kernel refused.
+    /// The kernel refused, or no thread could be started.
     #[error("cannot watch files: {0}")]
-    Refused(#[from] notify::Error),
-    /// No thread could be started.
-    #[error("cannot watch files: {0}")]
-    Thread(#[from] std::io::Error),
+    Refused(#[from] io::Error),
 }
 
 /// Who is told, on a thread of the watch's own, which waits for the answer.
@@ -50,22 +55,21 @@ pub struct Watch {
     thread: Option<JoinHandle<()>>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Shared {
     state: Mutex<State>,
-    woken: Condvar,
+    nudge: Nudge,
     armed: Condvar,
 }
 
 #[derive(Debug, Default)]
 struct State {
     targets: Vec<Target>,
-    plan: Plan,
-    /// What happened since it was last told.
-    pending: Meaning,
     /// How often everything was to be watched anew, and how often it was.
     wanted: u64,
     done: u64,
+    /// Whether also what is watched already is to be watched anew.
+    all: bool,
     /// What could not be watched, and why.
     trouble: Option<String>,
     is_over: bool,
@@ -89,15 +93,16 @@ impl Watch {
             targets,
             ..State::default()
         };
+        let (ear, nudge) = Ear::new()?;
         let shared = Arc::new(Shared {
             state: Mutex::new(state),
-            ..Shared::default()
+            nudge,
+            armed: Condvar::new(),
         });
-        let hearing = Arc::clone(&shared);
-        let watcher = notify::recommended_watcher(move |event| hearing.hear(event))?;
         let mut armer = Armer {
-            watcher,
-            watched: BTreeSet::new(),
+            ear,
+            plan: Plan::default(),
+            watched: BTreeMap::new(),
             shared: Arc::clone(&shared),
         };
         let thread = std::thread::Builder::new()
@@ -111,19 +116,26 @@ impl Watch {
         Ok(watch)
     }
 
-    /// Watches these instead.
+    /// Watches these instead, soon: [`Watch::refresh`] waits for it.
     pub fn set(&self, targets: Vec<Target>) {
-        self.shared.lock().targets = targets;
-        self.refresh();
+        let mut state = self.shared.lock();
+        state.targets = targets;
+        state.wanted += 1;
+        self.shared.nudge.nudge();
     }
 
     /// Watches everything anew: after something was mounted, and before everything is looked at.
-    /// Waits until it is so, a few seconds at most.
+    /// Waits until it is so, a few seconds at most; at once when it is told something just now.
     pub fn refresh(&self) {
         let mut state = self.shared.lock();
         state.wanted += 1;
+        state.all = true;
         let wanted = state.wanted;
-        self.shared.woken.notify_all();
+        self.shared.nudge.nudge();
+        let is_own = |thread: &JoinHandle<()>| thread.thread().id() == std::thread::current().id();
+        if self.thread.as_ref().is_some_and(is_own) {
+            return;
+        }
         let waited = self
             .shared
             .armed
@@ -140,8 +152,10 @@ impl Watch {
 impl Drop for Watch {
     fn drop(&mut self) {
         self.shared.lock().is_over = true;
-        self.shared.woken.notify_all();
-        if let Some(thread) = self.thread.take() {
+        self.shared.nudge.nudge();
+        if let Some(thread) = self.thread.take()
+            && thread.thread().id() != std::thread::current().id()
+        {
             let _ = thread.join();
         }
     }
@@ -151,92 +165,87 @@ impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
-
-    /// Takes in what the kernel says; called for every event, most of which mean nothing.
-    fn hear(&self, event: notify::Result<Event>) {
-        let mut state = self.lock();
-        let meaning = match event {
-            Ok(event) if event.need_rescan() => state.everything(),
-            Ok(event) => match is_other(&event.kind) {
-                Some(is_other) => {
-                    let mut meaning = Meaning::default();
-                    for path in &event.paths {
-                        meaning.add(state.plan.meaning(path, is_other));
-                    }
-                    meaning
-                }
-                None => return,
-            },
-            Err(_) => state.everything(),
-        };
-        if meaning.is_empty() {
-            return;
-        }
-        let was_empty = state.pending.is_empty();
-        state.pending.add(meaning);
-        if was_empty {
-            self.woken.notify_all();
-        }
-    }
 }
 
-impl State {
-    /// Nobody knows what happened.
-    fn everything(&self) -> Meaning {
-        Meaning {
-            areas: self.plan.areas(),
-            stale: self.plan.folders(),
-            rearm: true,
-        }
-    }
-}
-
-/// Whether something else is at a path after an event, or nothing; `None`: it was only read.
-fn is_other(kind: &EventKind) -> Option<bool> {
-    match kind {
-        EventKind::Access(AccessKind::Close(AccessMode::Write)) => Some(false),
-        EventKind::Access(_) => None,
-        EventKind::Create(_) | EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(_)) => {
-            Some(true)
-        }
-        _ => Some(false),
-    }
-}
-
-/// The thread that watches folders and tells of areas.
+/// The thread that listens, watches anew and tells of areas.
 struct Armer {
-    watcher: RecommendedWatcher,
-    watched: BTreeSet<PathBuf>,
+    ear: Ear,
+    plan: Plan,
+    watched: BTreeMap<PathBuf, Counts>,
     shared: Arc<Shared>,
 }
 
 impl Armer {
     fn run(&mut self, tell: &Tell, window: Duration) {
-        let shared = Arc::clone(&self.shared);
-        let mut state = shared.lock();
-        while !state.is_over {
-            if state.wanted != state.done {
-                let wanted = state.wanted;
-                drop(state);
-                self.arm(&self.watched.clone());
-                state = shared.lock();
-                state.done = wanted;
-                shared.armed.notify_all();
-            } else if state.pending.is_empty() {
-                let woken = shared.woken.wait(state);
-                state = woken.unwrap_or_else(PoisonError::into_inner);
-            } else {
-                let more = |state: &mut State| !state.is_over && state.wanted == state.done;
-                let waited = shared.woken.wait_timeout_while(state, window, more);
-                let (waited, end) = waited.unwrap_or_else(PoisonError::into_inner);
-                state = waited;
-                if end.timed_out() {
-                    let pending = std::mem::take(&mut state.pending);
-                    drop(state);
-                    self.tell(pending, tell);
-                    state = shared.lock();
+        // What happened since it was last told, and when that is told.
+        let mut pending = Meaning::default();
+        let mut due = None;
+        loop {
+            if !self.keep_up(&mut pending) {
+                return;
+            }
+            if !pending.is_empty() {
+                due.get_or_insert_with(|| Instant::now() + window);
+            }
+            let limit = due.map(|due: Instant| due.saturating_duration_since(Instant::now()));
+            match self.ear.hear(limit) {
+                Ok(heard) => {
+                    for heard in heard {
+                        pending.add(self.meaning(&heard));
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!("cannot hear of changed files: {error}");
+                    std::thread::sleep(DEAF);
+                    pending.add(self.everything());
                 }
             }
+            if due.is_some_and(|due| due <= Instant::now()) {
+                due = None;
+                self.tell(std::mem::take(&mut pending), tell);
+            }
+        }
+    }
+
+    /// Watches what was asked for meanwhile; false: it is over.
+    fn keep_up(&mut self, pending: &mut Meaning) -> bool {
+        let (is_over, wanted, all) = {
+            let mut state = self.shared.lock();
+            let wanted = (state.wanted != state.done).then_some(state.wanted);
+            (state.is_over, wanted, std::mem::take(&mut state.all))
+        };
+        if is_over {
+            return false;
+        }
+        if let Some(wanted) = wanted {
+            // What was heard by the watches of before would mean nothing afterwards.
+            for heard in self.ear.hear(Some(Duration::ZERO)).unwrap_or_default() {
+                pending.add(self.meaning(&heard));
+            }
+            let stale = match all {
+                true => self.watched.keys().cloned().collect(),
+                false => BTreeSet::new(),
+            };
+            self.arm(&stale);
+            self.shared.lock().done = wanted;
+            self.shared.armed.notify_all();
+        }
+        true
+    }
+
+    fn meaning(&self, heard: &Heard) -> Meaning {
+        match heard {
+            Heard::Happened(path, counts) => self.plan.meaning(path, *counts),
+            Heard::Lost => self.everything(),
+        }
+    }
+
+    /// Nobody knows what happened.
+    fn everything(&self) -> Meaning {
+        Meaning {
+            areas: self.plan.areas(),
+            stale: self.plan.paths().into_keys().collect(),
+            rearm: true,
         }
     }
 
@@ -252,30 +261,35 @@ impl Armer {
     /// Watches what is to be watched by now, and the stale ones anew.
     fn arm(&mut self, stale: &BTreeSet<PathBuf>) {
         for path in stale {
-            self.unwatch(path);
+            self.ignore(path);
         }
         let mut trouble = None;
         for _ in 0..ATTEMPTS {
             let targets = self.shared.lock().targets.clone();
             let plan = Plan::of(&targets, &there);
-            let folders = plan.folders();
-            // What is heard from now on means what it means by the new plan.
-            let is_same = std::mem::replace(&mut self.shared.lock().plan, plan.clone()) == plan;
-            let odd: Vec<PathBuf> = self.watched.difference(&folders).cloned().collect();
-            for path in odd {
-                self.unwatch(&path);
+            let paths = plan.paths();
+            let is_same = plan == self.plan;
+            self.plan = plan;
+            let watched = std::mem::take(&mut self.watched);
+            for (path, counts) in &watched {
+                match paths.get(path) {
+                    Some(wanted) if wanted == counts => {
+                        self.watched.insert(path.clone(), *counts);
+                    }
+                    _ => self.ear.ignore(path),
+                }
             }
             trouble = None;
             let mut is_new = false;
-            for path in folders {
-                if self.watched.contains(&path) {
+            for (path, counts) in paths {
+                if self.watched.contains_key(&path) {
                     continue;
                 }
                 is_new = true;
-                match self.watcher.watch(&path, RecursiveMode::NonRecursive) {
-                    Ok(()) => drop(self.watched.insert(path)),
+                match self.ear.listen(&path, counts) {
+                    Ok(()) => drop(self.watched.insert(path, counts)),
                     Err(error) => {
-                        trouble = Some(format!("cannot watch {}: {error}", path.display()))
+                        trouble = Some(format!("cannot watch {}: {error}", path.display()));
                     }
                 }
             }
@@ -291,10 +305,9 @@ impl Armer {
         state.trouble = trouble;
     }
 
-    fn unwatch(&mut self, path: &Path) {
-        if self.watched.remove(path) {
-            // The kernel lets go by itself of what is removed.
-            let _ = self.watcher.unwatch(path);
+    fn ignore(&mut self, path: &Path) {
+        if self.watched.remove(path).is_some() {
+            self.ear.ignore(path);
         }
     }
 }
@@ -302,6 +315,7 @@ impl Armer {
 fn there(path: &Path) -> There {
     match std::fs::symlink_metadata(path) {
         Ok(meta) if meta.is_dir() => There::Folder,
+        Ok(meta) if meta.is_file() => There::File,
         Ok(meta) if meta.is_symlink() && path.is_dir() => There::Link,
         _ => There::No,
     }

@@ -1,16 +1,18 @@
-//! Which folders must be watched for what, and what an event in them means.
+//! Which files and folders must be watched for what, and what an event means.
 //!
-//! A file is watched through its folder, because what replaces it is another file. A folder that is
-//! not there is waited for in the nearest one that is, and a link on the way is watched where it
-//! lies, because what it leads to can be exchanged. Of a watched folder only the names count that
-//! somebody asked for. Pure: how the folders are at the moment is asked of a function.
+//! That a file comes, goes or is replaced is heard from its folder, because what replaces it is
+//! another file; that it is written or gets other rights is heard from the file itself, so that
+//! what happens to its neighbours wakes nobody. A folder that is not there is waited for in the
+//! nearest one that is, and a link on the way is watched where it lies, because what it leads to
+//! can be exchanged. Of a watched folder only the names count that somebody asked for. Pure: how
+//! the machine is at the moment is asked of a function.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 /// Something that is watched.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Target {
     /// A file, link or folder, there or not.
     pub path: PathBuf,
@@ -18,6 +20,20 @@ pub struct Target {
     pub area: String,
     /// Whether every name in it counts, it being a folder.
     pub inside: bool,
+    /// What counts.
+    pub counts: Counts,
+}
+
+/// What counts of a target; each holds those before it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Counts {
+    /// That it comes, goes, or is replaced.
+    #[default]
+    Being,
+    /// Its owner and mode.
+    Rights,
+    /// That it was written.
+    Content,
 }
 
 /// What is at a path.
@@ -25,6 +41,8 @@ pub struct Target {
 pub enum There {
     /// Nothing, or something else than the following.
     No,
+    /// A regular file.
+    File,
     /// A folder.
     Folder,
     /// A link to a folder.
@@ -36,9 +54,9 @@ pub enum There {
 pub struct Meaning {
     /// Areas whose files it is about.
     pub areas: BTreeSet<String>,
-    /// Folders whose watches may be those of something that lies elsewhere now.
+    /// Paths whose watches may be those of something that lies elsewhere now.
     pub stale: BTreeSet<PathBuf>,
-    /// Whether other folders may have to be watched.
+    /// Whether other paths may have to be watched.
     pub rearm: bool,
 }
 
@@ -56,215 +74,176 @@ impl Meaning {
     }
 }
 
-/// What counts in one watched folder.
+/// What counts at one watched path.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-struct Folder {
+struct Watched {
     /// Areas of all that is watched through it.
     all: BTreeSet<String>,
-    /// Areas for which every name in it counts.
-    inside: BTreeSet<String>,
-    /// Names that count, with their areas, and whether the way to other folders leads through them.
-    names: BTreeMap<OsString, (BTreeSet<String>, bool)>,
+    /// Areas for which every name in it counts, and what of these.
+    inside: BTreeMap<String, Counts>,
+    /// Names that count.
+    names: BTreeMap<OsString, Name>,
+    /// What has to be heard from it.
+    hears: Counts,
 }
 
-/// Folders to be watched, and what counts in each.
+/// A name that counts in a folder.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Name {
+    areas: BTreeMap<String, Counts>,
+    /// Whether the way to other folders leads through it, or it is watched itself.
+    is_way: bool,
+}
+
+/// Paths to be watched, and what counts at each.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Plan {
-    folders: BTreeMap<PathBuf, Folder>,
+    watched: BTreeMap<PathBuf, Watched>,
 }
 
 impl Plan {
-    /// The folders that these targets need.
+    /// What these targets need.
     pub fn of(targets: &[Target], there: &dyn Fn(&Path) -> There) -> Plan {
         let mut plan = Plan::default();
-        for target in targets {
-            plan.add(target, there);
+        let ends: Vec<_> = targets.iter().map(|it| plan.add(it, there)).collect();
+        for (target, end) in targets.iter().zip(ends) {
+            if let Some((folder, is)) = end {
+                plan.watch_itself(folder, target, is);
+            }
         }
         plan
     }
 
-    /// The folders.
-    pub fn folders(&self) -> BTreeSet<PathBuf> {
-        self.folders.keys().cloned().collect()
+    /// The paths, and what has to be heard from each. That something comes, goes or is replaced in
+    /// it is always to be heard from a folder.
+    pub fn paths(&self) -> BTreeMap<PathBuf, Counts> {
+        let one = |(path, it): (&PathBuf, &Watched)| (path.clone(), it.hears);
+        self.watched.iter().map(one).collect()
     }
 
     /// Areas of everything.
     pub fn areas(&self) -> BTreeSet<String> {
-        let all = self.folders.values().flat_map(|folder| &folder.all);
+        let all = self.watched.values().flat_map(|it| &it.all);
         all.cloned().collect()
     }
 
-    /// What it means that something happened at a path; `is_other`: what was there is gone, or
-    /// something else is there now.
-    pub fn meaning(&self, path: &Path, is_other: bool) -> Meaning {
+    /// What it means that this happened to what is at a path; [`Counts::Being`]: what was there is
+    /// gone, or something else is there now.
+    pub fn meaning(&self, path: &Path, what: Counts) -> Meaning {
         let mut meaning = Meaning::default();
-        if is_other {
+        let counted = |areas: &BTreeMap<String, Counts>| -> Vec<String> {
+            let counted = areas.iter().filter(|(_, counts)| **counts >= what);
+            counted.map(|(area, _)| area.clone()).collect()
+        };
+        if what == Counts::Being {
             // With a folder goes what is below it.
-            for (below, folder) in self.folders.iter().filter(|(it, _)| it.starts_with(path)) {
-                meaning.areas.extend(folder.all.iter().cloned());
+            for (below, it) in self.watched.iter().filter(|(it, _)| it.starts_with(path)) {
+                meaning.areas.extend(it.all.iter().cloned());
                 meaning.stale.insert(below.clone());
                 meaning.rearm = true;
             }
-        } else if let Some(folder) = self.folders.get(path) {
-            meaning.areas.extend(folder.inside.iter().cloned());
+        } else if let Some(folder) = self.watched.get(path) {
+            meaning.areas.extend(counted(&folder.inside));
         }
         let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
             return meaning;
         };
-        if let Some(folder) = self.folders.get(parent) {
-            meaning.areas.extend(folder.inside.iter().cloned());
-            if let Some((areas, is_way)) = folder.names.get(name) {
-                meaning.areas.extend(areas.iter().cloned());
-                meaning.rearm |= is_way;
+        if let Some(folder) = self.watched.get(parent) {
+            meaning.areas.extend(counted(&folder.inside));
+            if let Some(name) = folder.names.get(name) {
+                meaning.areas.extend(counted(&name.areas));
+                meaning.rearm |= name.is_way && what == Counts::Being;
             }
         }
         meaning
     }
 
-    fn add(&mut self, target: &Target, there: &dyn Fn(&Path) -> There) {
+    /// Watches the way to a target, and its name. Says which folder it lies in and what it is, when
+    /// the way leads to it.
+    fn add<'a>(
+        &mut self,
+        target: &'a Target,
+        there: &dyn Fn(&Path) -> There,
+    ) -> Option<(Option<&'a Path>, There)> {
         // From the root on: every folder on the way is there, up to the one that is watched.
         let mut folder: Option<&Path> = None;
         let mut way: Vec<&Path> = target.path.ancestors().collect();
         way.reverse();
         for path in way {
             let is_last = path == target.path;
+            let is = there(path);
             if is_last && !target.inside {
-                self.watch_name(folder, path, &target.area, false);
-                return;
+                self.watch_name(folder, target, path, false);
+                return Some((folder, is));
             }
-            match there(path) {
-                There::No => {
-                    self.watch_name(folder, path, &target.area, true);
-                    return;
+            match is {
+                There::No | There::File => {
+                    self.watch_name(folder, target, path, true);
+                    return None;
                 }
-                There::Link => self.watch_name(folder, path, &target.area, true),
+                There::Link => self.watch_name(folder, target, path, true),
                 // That a folder was replaced is heard from the folder itself.
                 There::Folder => {}
             }
             folder = Some(path);
         }
-        let folder = self.folders.entry(target.path.clone()).or_default();
+        let folder = self.watched.entry(target.path.clone()).or_default();
         folder.all.insert(target.area.clone());
-        folder.inside.insert(target.area.clone());
+        raise(&mut folder.inside, target);
+        folder.hears = folder.hears.max(target.counts);
+        None
     }
 
-    fn watch_name(&mut self, folder: Option<&Path>, path: &Path, area: &str, is_way: bool) {
+    fn watch_name(&mut self, folder: Option<&Path>, target: &Target, path: &Path, is_way: bool) {
         let (Some(folder), Some(name)) = (folder, path.file_name()) else {
             return;
         };
-        let folder = self.folders.entry(folder.to_owned()).or_default();
-        folder.all.insert(area.to_owned());
-        let (areas, way) = folder.names.entry(name.to_owned()).or_default();
-        areas.insert(area.to_owned());
-        *way |= is_way;
+        let folder = self.watched.entry(folder.to_owned()).or_default();
+        folder.all.insert(target.area.clone());
+        let name = folder.names.entry(name.to_owned()).or_default();
+        raise(&mut name.areas, target);
+        name.is_way |= is_way;
     }
+
+    /// Has more than its being heard, where that counts.
+    fn watch_itself(&mut self, folder: Option<&Path>, target: &Target, is: There) {
+        if target.counts == Counts::Being {
+            return;
+        }
+        match is {
+            There::File => {
+                let file = self.watched.entry(target.path.clone()).or_default();
+                file.all.insert(target.area.clone());
+                file.hears = file.hears.max(target.counts);
+            }
+            // A folder would tell of everything in it, too, and the one it lies in tells of its
+            // rights. What is mounted there tells only itself, and does if it is watched.
+            There::Folder => {
+                for path in folder.into_iter().chain([target.path.as_path()]) {
+                    if let Some(it) = self.watched.get_mut(path) {
+                        it.hears = it.hears.max(Counts::Rights);
+                    }
+                }
+            }
+            There::No | There::Link => {
+                // It is watched itself once it is there.
+                let name = target.path.file_name();
+                let folder = folder.and_then(|folder| self.watched.get_mut(folder));
+                let name = name.and_then(|name| folder?.names.get_mut(name));
+                if let Some(name) = name {
+                    name.is_way = true;
+                }
+            }
+        }
+    }
+}
+
+/// The most that counts of all targets of an area.
+fn raise(areas: &mut BTreeMap<String, Counts>, target: &Target) {
+    let counts = areas.entry(target.area.clone()).or_default();
+    *counts = (*counts).max(target.counts);
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn target(path: &str, area: &str, inside: bool) -> Target {
-        Target {
-            path: path.into(),
-            area: area.into(),
-            inside,
-        }
-    }
-
-    fn there<'a>(folders: &'a [&str], links: &'a [&str]) -> impl Fn(&Path) -> There + 'a {
-        move |path| match path {
-            path if folders.iter().any(|it| Path::new(it) == path) => There::Folder,
-            path if links.iter().any(|it| Path::new(it) == path) => There::Link,
-            _ => There::No,
-        }
-    }
-
-    fn folders(plan: &Plan) -> Vec<String> {
-        let shown = |path: PathBuf| path.display().to_string();
-        plan.folders().into_iter().map(shown).collect()
-    }
-
-    #[test]
-    fn the_nearest_folder_is_watched() {
-        let conf = target("/etc/nix/nix.conf", "conf", false);
-        let dropins = target("/etc/systemd/system/a.service.d", "daemon", true);
-        for (there, target, watched) in [
-            (
-                there(&["/", "/etc", "/etc/nix"], &[]),
-                &conf,
-                vec!["/etc/nix"],
-            ),
-            (there(&["/", "/etc"], &[]), &conf, vec!["/etc"]),
-            (there(&["/"], &[]), &conf, vec!["/"]),
-            (there(&[], &[]), &conf, vec![]),
-            (
-                there(&["/", "/etc"], &["/etc/nix"]),
-                &conf,
-                vec!["/etc", "/etc/nix"],
-            ),
-            (there(&["/", "/etc"], &[]), &dropins, vec!["/etc"]),
-            (
-                there(
-                    &[
-                        "/",
-                        "/etc",
-                        "/etc/systemd",
-                        "/etc/systemd/system",
-                        "/etc/systemd/system/a.service.d",
-                    ],
-                    &[],
-                ),
-                &dropins,
-                vec!["/etc/systemd/system/a.service.d"],
-            ),
-        ] {
-            let plan = Plan::of(std::slice::from_ref(target), &there);
-            assert_eq!(folders(&plan), watched, "{target:?}");
-        }
-    }
-
-    #[test]
-    fn only_what_was_asked_for_means_something() {
-        let targets = [
-            target("/etc/nix/nix.conf", "conf", false),
-            target("/etc/profile", "shell", false),
-            target("/etc/nix/lost/file", "tls", false),
-            target("/run/d", "own", true),
-        ];
-        let there = there(&["/", "/etc", "/etc/nix", "/run", "/run/d"], &[]);
-        let plan = Plan::of(&targets, &there);
-        assert_eq!(plan.areas().len(), 4);
-        for (path, is_other, areas, rearm) in [
-            ("/etc/nix/nix.conf", false, "conf", false),
-            ("/etc/nix/nix.conf", true, "conf", false),
-            ("/etc/nix/other", true, "", false),
-            ("/etc/passwd", true, "", false),
-            ("/etc/profile", true, "shell", false),
-            ("/etc/nix/lost", false, "tls", true),
-            ("/etc/nix", true, "conf tls", true),
-            ("/etc", true, "conf shell tls", true),
-            ("/etc/nix", false, "", false),
-            ("/run/d/anything", false, "own", false),
-            ("/run/d", false, "own", false),
-            ("/run/d", true, "own", true),
-            ("/elsewhere", true, "", false),
-        ] {
-            let meaning = plan.meaning(Path::new(path), is_other);
-            let found: Vec<&str> = meaning.areas.iter().map(String::as_str).collect();
-            assert_eq!(found.join(" "), areas, "{path}");
-            assert_eq!(meaning.rearm, rearm, "{path}");
-            assert_eq!(meaning.is_empty(), areas.is_empty(), "{path}");
-        }
-    }
-
-    #[test]
-    fn a_link_that_leads_elsewhere_now_makes_watches_below_it_stale() {
-        let there = there(&["/", "/p", "/p/link/etc"], &["/p/link"]);
-        let plan = Plan::of(&[target("/p/link/etc/conf", "conf", false)], &there);
-        assert_eq!(folders(&plan), ["/p", "/p/link/etc"]);
-        let meaning = plan.meaning(Path::new("/p/link"), true);
-        assert!(meaning.rearm && meaning.areas.contains("conf"));
-        assert!(meaning.stale.contains(Path::new("/p/link/etc")));
-    }
-}
+#[path = "plan_tests.rs"]
+mod tests;

@@ -30,6 +30,7 @@ fn machine(folders: &[&str], targets: &[&str]) -> Machine {
             path: dir.path().join(path.trim_end_matches('/')),
             area: area.to_owned(),
             inside: path.ends_with('/'),
+            counts: Counts::Content,
         }
     };
     let (sender, told) = channel();
@@ -209,11 +210,14 @@ fn folders_may_come_and_go_as_fast_as_they_can() {
 #[test]
 fn other_targets_can_be_set_and_everything_watched_anew() {
     let machine = machine(&["etc"], &["etc/a conf"]);
+    machine.write("etc/a", "before it was set");
     machine.watch.set(vec![Target {
         path: machine.path("etc/b"),
         area: "own".into(),
         inside: false,
+        counts: Counts::Content,
     }]);
+    machine.expect("conf");
     machine.write("etc/a", "x");
     machine.expect_nothing();
     machine.write("etc/b", "x");
@@ -221,4 +225,33 @@ fn other_targets_can_be_set_and_everything_watched_anew() {
     machine.watch.refresh();
     machine.write("etc/b", "y");
     machine.expect("own");
+}
+
+#[test]
+fn what_is_told_may_be_answered_with_other_targets() {
+    let (dir, (sender, told)) = (tempfile::tempdir().unwrap(), channel());
+    let target = |name: &str| Target {
+        path: dir.path().join(name),
+        area: name.to_owned(),
+        inside: false,
+        counts: Counts::Content,
+    };
+    let own: Arc<Mutex<Option<Watch>>> = Arc::default();
+    let (its, both) = (Arc::clone(&own), vec![target("a"), target("b")]);
+    let tell = Box::new(move |areas| {
+        if let Some(watch) = &*its.lock().unwrap() {
+            watch.set(both.clone());
+            watch.refresh();
+        }
+        sender.send(areas).unwrap();
+    });
+    let watch = Watch::with_window(vec![target("a")], tell, SHORT).unwrap();
+    *own.lock().unwrap() = Some(watch);
+    for name in ["a", "b"] {
+        std::fs::write(dir.path().join(name), "x").unwrap();
+        let areas = told.recv_timeout(PATIENCE).unwrap();
+        assert!(areas.holds(name), "{areas:?}");
+        std::thread::sleep(SHORT);
+    }
+    drop(own.lock().unwrap().take());
 }

@@ -115,6 +115,16 @@ pub fn group(host: &Host, name: &str) -> Result<Option<GroupEntry>> {
         .find(|group| group.name.eq_ignore_ascii_case(name)))
 }
 
+/// Whether programs that ask the system for a group find it: where somebody can be asked and does not
+/// know it, they do not, though a local file has it.
+///
+/// # Errors
+/// As [`user`].
+pub fn is_group_known(host: &Host, name: &str) -> Result<bool> {
+    let found = asked::<GroupEntry>(host, &[name.to_owned()])?;
+    Ok(found.is_none_or(|found| !found.is_empty()))
+}
+
 /// The groups that have one of these ids; ids nobody has are passed over.
 ///
 /// # Errors

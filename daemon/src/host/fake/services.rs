@@ -1,13 +1,15 @@
 //! Units in memory.
 
-use std::collections::BTreeMap;
-use std::sync::Mutex;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use super::control::Switching;
 use super::lock;
-use crate::host::service::{Control, ServiceError, ServiceManager, UnitState};
+use crate::host::service::{
+    Control, Hear, Heard, Listening, ServiceError, ServiceManager, UnitState,
+};
 
 /// Units in memory, with every change that was asked for.
 ///
@@ -21,6 +23,29 @@ pub struct FakeServices {
     /// How many changes are still to succeed before one fails.
     until_failure: AtomicUsize,
     pub(super) switching: Mutex<Switching>,
+    listeners: Mutex<Vec<Weak<FakeListener>>>,
+}
+
+/// Somebody who listens.
+struct FakeListener {
+    units: Mutex<BTreeSet<String>>,
+    hear: Hear,
+}
+
+/// The end of a listener that its owner holds.
+#[derive(Debug)]
+struct Held(Arc<FakeListener>);
+
+impl std::fmt::Debug for FakeListener {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("FakeListener").field(&self.units).finish()
+    }
+}
+
+impl Listening for Held {
+    fn set(&self, units: BTreeSet<String>) {
+        *lock(&self.0.units) = units;
+    }
 }
 
 impl Default for FakeServices {
@@ -31,6 +56,7 @@ impl Default for FakeServices {
             running: AtomicBool::new(true),
             until_failure: AtomicUsize::new(usize::MAX),
             switching: Mutex::default(),
+            listeners: Mutex::default(),
         }
     }
 }
@@ -50,6 +76,20 @@ impl FakeServices {
             fragment: format!("/etc/systemd/system/{unit}"),
         };
         lock(&self.units).insert(unit.to_owned(), state);
+    }
+
+    /// Tells those who listen to the unit.
+    pub fn say(&self, heard: &Heard) {
+        let (Heard::State { unit, .. } | Heard::JobFailed { unit, .. }) = heard;
+        let listeners: Vec<_> = lock(&self.listeners)
+            .iter()
+            .filter_map(Weak::upgrade)
+            .collect();
+        for listener in listeners {
+            if lock(&listener.units).contains(unit) {
+                (listener.hear)(heard.clone());
+            }
+        }
     }
 
     /// Takes a unit away.
@@ -157,6 +197,13 @@ impl ServiceManager for FakeServices {
 
     fn control(&self) -> Option<&dyn Control> {
         self.is_running().then_some(self)
+    }
+
+    fn listen(&self, hear: Hear) -> Option<Box<dyn Listening>> {
+        let units = Mutex::default();
+        let listener = Arc::new(FakeListener { units, hear });
+        lock(&self.listeners).push(Arc::downgrade(&listener));
+        Some(Box::new(Held(listener)))
     }
 
     fn reload(&self) -> Result<(), ServiceError> {

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::{
-    Control, JobVerb, ServiceError, ServiceManager, Systemd, Transient, UnitDetails, UnitJob,
+    Control, Heard, JobVerb, ServiceError, ServiceManager, Systemd, Transient, UnitDetails, UnitJob,
 };
 
 const DIR: &str = "/etc/systemd/system";
@@ -323,4 +323,93 @@ fn transient_units_keep_their_results_over_a_restart_of_systemd() {
         services.reset_failed(unit).unwrap();
         assert_eq!(services.details(unit).unwrap().load, "not-found");
     }
+}
+
+/// Takes what is heard until it is this.
+fn hears(heard: &std::sync::mpsc::Receiver<Heard>, unit: &str, active: &str) {
+    let wanted = Heard::State {
+        unit: unit.to_owned(),
+        active: active.to_owned(),
+    };
+    let until = std::time::Instant::now() + LONG;
+    let mut others = Vec::new();
+    loop {
+        let left = until.saturating_duration_since(std::time::Instant::now());
+        match heard.recv_timeout(left) {
+            Ok(heard) if heard == wanted => return,
+            Ok(other) => others.push(other),
+            Err(_) => panic!("{wanted:?} is not heard, but {others:?}"),
+        }
+    }
+}
+
+#[test]
+#[ignore = "mounts, and restarts systemd and the bus of the machine it runs on"]
+fn changes_of_units_are_heard_of_also_after_restarts() {
+    let services = systemd();
+    let mut units = Units(Vec::new());
+    let (unit, bad, folder) = (
+        "nixctl-heard.service",
+        "nixctl-bad5.service",
+        "/run/nixctl-heard",
+    );
+    let mount = "run-nixctl\\x2dheard.mount";
+    units.add(unit, "[Service]\nExecStart=/bin/sleep 1000\n");
+    units.add(bad, "[Service]\nType=oneshot\nExecStart=/bin/false\n");
+    services.reload().unwrap();
+    std::fs::create_dir_all(folder).unwrap();
+    let run = |argv: &[&str]| {
+        let mut command = std::process::Command::new(argv[0]);
+        assert!(
+            command.args(&argv[1..]).status().unwrap().success(),
+            "{argv:?}"
+        );
+    };
+    let (sender, heard) = std::sync::mpsc::channel();
+    let hear = Box::new(move |heard| drop(sender.send(heard)));
+    let listening = services.listen(hear).unwrap();
+    listening.set([unit, bad, mount].map(str::to_owned).into());
+    hears(&heard, mount, "inactive");
+    let in_turn = || {
+        run(&["systemctl", "start", unit]);
+        hears(&heard, unit, "active");
+        run(&["systemctl", "kill", "--signal=KILL", unit]);
+        hears(&heard, unit, "failed");
+        let begun = std::time::Instant::now();
+        run(&["mount", "-t", "tmpfs", "none", folder]);
+        hears(&heard, mount, "active");
+        run(&["umount", folder]);
+        hears(&heard, mount, "inactive");
+        assert!(
+            begun.elapsed() < Duration::from_secs(4),
+            "{:?}",
+            begun.elapsed()
+        );
+    };
+    in_turn();
+    run(&["systemctl", "daemon-reexec"]);
+    in_turn();
+    assert!(systemctl(&["reset-failed", "dbus.service", "dbus.socket"]));
+    assert!(systemctl(&["restart", "dbus.service"]));
+    // What happens while nobody can hear is told afterwards.
+    run(&["mount", "-t", "tmpfs", "none", folder]);
+    hears(&heard, mount, "active");
+    run(&["umount", folder]);
+    hears(&heard, mount, "inactive");
+    in_turn();
+    assert!(services.start(bad, LONG).is_err());
+    let failed = Heard::JobFailed {
+        unit: bad.to_owned(),
+        result: "failed".to_owned(),
+    };
+    assert!(heard.iter().any(|it| it == failed));
+    // Looking at a unit loads it for a moment, and must not be answered by looking again.
+    while heard.recv_timeout(Duration::from_secs(1)).is_ok() {}
+    services.state(mount).unwrap();
+    let echo: Vec<Heard> =
+        std::iter::from_fn(|| heard.recv_timeout(Duration::from_secs(1)).ok()).collect();
+    assert!(echo.len() <= 8, "{echo:?}");
+    drop(listening);
+    let quiet = heard.recv_timeout(LONG);
+    assert_eq!(quiet, Err(std::sync::mpsc::RecvTimeoutError::Disconnected));
 }

@@ -5,6 +5,7 @@
 
 mod control;
 mod image;
+mod listen;
 #[cfg(test)]
 mod live;
 mod none;
@@ -18,6 +19,7 @@ use std::time::Duration;
 use super::Fs;
 pub use control::{Control, JobVerb, LoadedUnit, Transient, UnitDetails, UnitJob};
 pub use image::ImageUnits;
+pub use listen::{Hear, Heard, Listening};
 pub use none::NoServices;
 pub use systemd::Systemd;
 
@@ -121,6 +123,11 @@ pub trait ServiceManager: Send + Sync + Debug {
 
     /// What a switch of generations needs; nothing where units cannot be started.
     fn control(&self) -> Option<&dyn Control> {
+        None
+    }
+
+    /// Tells what happens to units from now on; nothing where no service manager could say.
+    fn listen(&self, _hear: Hear) -> Option<Box<dyn Listening>> {
         None
     }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use nixctl_proto::OperationId;
 use nixctl_proto::status::Status;
 use zbus::message::Header;
+use zbus::object_server::SignalEmitter;
 use zbus::zvariant::{ObjectPath, OwnedObjectPath, Value};
 use zbus::{Connection, fdo, interface};
 
@@ -102,6 +103,42 @@ impl Manager {
         Ok(self.service.confirm(&caller, &id).await?)
     }
 
+    #[zbus(out_args("operation"))]
+    async fn repair(
+        &self,
+        findings: Vec<String>,
+        options: Options,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+    ) -> Result<OwnedObjectPath, BusError> {
+        let (request, options) = options::repair(findings.iter().map(String::as_str), options)?;
+        let caller = caller(connection, &header).await?;
+        let id = self.service.submit(&caller, request, options).await?;
+        publish_one(connection, &self.service, &id, true).await;
+        path_of(&id)
+    }
+
+    #[zbus(out_args("findings"))]
+    async fn check(&self, checks: Vec<String>) -> Result<Vec<Row>, BusError> {
+        let found = self.service.check(checks).await?.findings;
+        Ok(found.into_iter().map(rows::finding).collect())
+    }
+
+    #[zbus(out_args("findings"))]
+    async fn findings(&self) -> Result<Vec<Row>, BusError> {
+        let found = self.service.findings().await?.findings;
+        Ok(found.into_iter().map(rows::finding).collect())
+    }
+
+    #[zbus(out_args("events"))]
+    async fn list_health_events(&self, limit: u32) -> Result<Vec<Row>, BusError> {
+        let events = self.service.history(limit).await?;
+        Ok(events.into_iter().map(rows::event).collect())
+    }
+
+    #[zbus(signal)]
+    pub async fn findings_changed(emitter: &SignalEmitter<'_>) -> zbus::Result<()>;
+
     #[zbus(out_args("generations"))]
     async fn list_generations(&self) -> Result<Vec<Row>, BusError> {
         let generations = self.service.generations().await?;
@@ -171,6 +208,21 @@ impl Manager {
     }
 
     #[zbus(property)]
+    async fn health_seen(&self) -> fdo::Result<u64> {
+        Ok(self.status().await?.health_seen)
+    }
+
+    #[zbus(property)]
+    async fn health_note(&self) -> fdo::Result<String> {
+        Ok(self.status().await?.health_note)
+    }
+
+    #[zbus(property)]
+    async fn finding_count(&self) -> fdo::Result<u32> {
+        Ok(self.status().await?.findings)
+    }
+
+    #[zbus(property)]
     async fn queued(&self) -> fdo::Result<u32> {
         Ok(self.status().await?.queued)
     }
@@ -221,6 +273,9 @@ pub fn properties(status: &Status) -> Vec<(&'static str, Value<'static>)> {
     vec![
         ("Health", Value::from(status.health.as_str())),
         ("HealthReason", Value::from(status.health_reason.clone())),
+        ("HealthSeen", Value::from(status.health_seen)),
+        ("HealthNote", Value::from(status.health_note.clone())),
+        ("FindingCount", Value::from(status.findings)),
         ("Queued", Value::from(status.queued)),
         ("Converged", Value::from(status.converged)),
         ("Convergence", Value::from(status.convergence.clone())),

@@ -31,6 +31,7 @@ use zbus::message::{Flags, Header};
 use super::authority::{Caller, Refusal, Transport};
 use super::service::Service;
 use crate::logging::LogControl;
+use crate::pulse;
 use nixctl_proto::{Code, Failure};
 
 pub use error::BusError;
@@ -40,10 +41,8 @@ const LOG_CONTROL_PATH: &str = "/org/freedesktop/LogControl1";
 /// First pause before connecting again.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 /// Longest pause before connecting again.
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+const LONGEST_PAUSE: Duration = pulse::PERIOD;
 
-/// Time between two questions whether the connection still works.
-const LIFE_CHECK: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 30 });
 /// How long the bus may take to answer one, to let us on, and to let go of a connection.
 const LIFE_PATIENCE: Duration = Duration::from_secs(if cfg!(test) { 5 } else { 20 });
 
@@ -101,7 +100,7 @@ pub async fn serve(
             }
             Err(error) => tracing::debug!("cannot serve {BUS_NAME} on the bus: {error}"),
         }
-        tokio::time::sleep(pause).await;
+        pulse::rest(pause).await;
         pause = (pause * 2).min(LONGEST_PAUSE);
     }
 }
@@ -109,7 +108,7 @@ pub async fn serve(
 /// Ends when the bus does not answer on the connection any more.
 async fn silence(connection: &Connection) {
     loop {
-        tokio::time::sleep(LIFE_CHECK).await;
+        pulse::next().await;
         let asked = async {
             let bus =
                 DBusProxy::builder(connection).cache_properties(zbus::proxy::CacheProperties::No);

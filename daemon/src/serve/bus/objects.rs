@@ -17,7 +17,7 @@ use zbus::names::InterfaceName;
 use zbus::object_server::SignalEmitter;
 use zbus::zvariant::Value;
 
-use super::manager;
+use super::manager::{self, Manager};
 use super::operation::{self, Operation};
 use crate::serve::{Change, Service};
 
@@ -38,6 +38,7 @@ pub async fn publish(connection: &Connection, service: &Arc<Service>) {
     let mut status = manager::properties(&backend.status());
     synchronise(connection, service, &mut published, false).await;
     while let Some(batch) = next(&mut changes).await {
+        let has_findings = batch.has_findings();
         match batch {
             Batch::All => synchronise(connection, service, &mut published, true).await,
             Batch::Some(batch) => {
@@ -54,6 +55,9 @@ pub async fn publish(connection: &Connection, service: &Arc<Service>) {
             return;
         }
         status = now;
+        if has_findings && tell_findings(connection).await.is_err() {
+            return;
+        }
         tokio::time::sleep(PAUSE).await;
     }
 }
@@ -94,6 +98,16 @@ enum Batch {
     All,
 }
 
+impl Batch {
+    /// Whether the findings may be other ones.
+    fn has_findings(&self) -> bool {
+        match self {
+            Batch::All => true,
+            Batch::Some(changes) => changes.contains(&Change::Findings),
+        }
+    }
+}
+
 /// Waits for changes and takes all there are; `None` when there will be no more.
 async fn next(changes: &mut Receiver<Change>) -> Option<Batch> {
     let mut batch = match changes.recv().await {
@@ -125,8 +139,14 @@ async fn apply(
             withdraw(connection, &id).await;
             published.remove(&id);
         }
-        Change::Status => {}
+        Change::Status | Change::Findings => {}
     }
+}
+
+/// Tells that the findings are other ones; which, the caller asks for.
+async fn tell_findings(connection: &Connection) -> zbus::Result<()> {
+    let emitter = SignalEmitter::new(connection, MANAGER_PATH)?;
+    Manager::findings_changed(&emitter).await
 }
 
 /// Publishes what the backend has and withdraws what it has no more.

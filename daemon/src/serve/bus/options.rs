@@ -5,9 +5,10 @@
 
 use std::collections::HashMap;
 
+use nixctl_proto::health::Target;
 use nixctl_proto::request::{
-    InstallRequest, OperationRequest, RequestOptions, RollbackRequest, Strategy, SwitchRequest,
-    UninstallRequest,
+    InstallRequest, OperationRequest, RepairRequest, RequestOptions, RollbackRequest, Strategy,
+    SwitchRequest, UninstallRequest,
 };
 use nixctl_proto::{Code, Failure};
 use zbus::zvariant::{OwnedValue, Value};
@@ -74,8 +75,21 @@ pub fn rollback(
     Ok((OperationRequest::Rollback(request), common(options)?))
 }
 
+/// The request and options of `Repair`.
+pub fn repair<'a>(
+    findings: impl Iterator<Item = &'a str>,
+    options: Options,
+) -> Result<(OperationRequest, RequestOptions), Failure> {
+    let request = RepairRequest {
+        targets: findings.map(Target::from).collect(),
+        automatic: false,
+    };
+    Ok((OperationRequest::Repair(request), common(options)?))
+}
+
 /// The request that `Plan` is about. The argument is what is most often said: for an install its
-/// version or source, for a switch its toplevel, for a rollback the number.
+/// version or source, for a switch its toplevel, for a rollback the number, for a repair the
+/// findings, a line each.
 pub fn plan(kind: &str, argument: &str, mut options: Options) -> Result<OperationRequest, Failure> {
     match kind {
         "install" => {
@@ -105,8 +119,9 @@ pub fn plan(kind: &str, argument: &str, mut options: Options) -> Result<Operatio
             };
             Ok(rollback(generation, options)?.0)
         }
+        "repair" => Ok(repair(argument.lines(), options)?.0),
         _ => {
-            let why = "the kinds are install, uninstall, switch and rollback";
+            let why = "the kinds are install, uninstall, switch, rollback and repair";
             Err(invalid("kind", kind, why))
         }
     }
@@ -327,6 +342,14 @@ mod tests {
         assert_eq!(to(plan("rollback", "", none()).unwrap()), "None");
         assert_eq!(to(plan("rollback", "7", none()).unwrap()), "Some(7)");
         assert!(plan("rollback", "seven", none()).is_err());
+        let findings = |argument| match plan("repair", argument, none()).unwrap() {
+            OperationRequest::Repair(repair) => repair.targets,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(findings(""), []);
+        let two = ["conf.syntax", "mounts.not-mounted:/nix"];
+        assert_eq!(findings(&two.join("\n")), two.map(Target::from));
+        assert!(plan("repair", "", options(&[("adopt", true.into())])).is_err());
         assert!(plan("explode", "", none()).is_err());
         assert!(plan("install", "/a", options(&[("source", "/b".into())])).is_err());
     }

@@ -263,6 +263,21 @@ async fn answer(service: &Service, caller: &Caller, request: Request) -> Reply {
             .await
             .map(Reply::Diff)
             .map_err(Refusal::from),
+        Request::Check(checks) => service
+            .check(checks)
+            .await
+            .map(Reply::Findings)
+            .map_err(Refusal::from),
+        Request::Findings => service
+            .findings()
+            .await
+            .map(Reply::Findings)
+            .map_err(Refusal::from),
+        Request::History(limit) => service
+            .history(limit)
+            .await
+            .map(Reply::History)
+            .map_err(Refusal::from),
     };
     reply.unwrap_or_else(|refusal| Reply::Refused(refusal.failure))
 }

@@ -231,6 +231,7 @@ fn planned(
         step: Step::Switch(Box::new(step)),
     });
     Planned {
+        repair: None,
         steps: steps.collect(),
         view,
     }

@@ -49,6 +49,7 @@ fn start(fixture: &Fixture, world: &World, confirm: Option<u64>) -> Engine {
         worker: Box::new(Idle),
         switch: Box::new(world.clone()),
         patience: Duration::from_secs(5),
+        is_resident: false,
     })
     .unwrap()
 }

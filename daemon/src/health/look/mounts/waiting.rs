@@ -149,6 +149,7 @@ mod tests {
             owned: &[],
             is_deep: false,
             operations: &[],
+            settings: &Default::default(),
             cancel: &Cancel::default(),
         };
         let found = look(&scene, is_mount).unwrap();

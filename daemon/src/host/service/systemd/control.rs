@@ -26,7 +26,7 @@ const RETURN_PAUSE: Duration = Duration::from_millis(500);
 
 /// What `ListUnitsByPatterns` says of a unit: name, description, load, active and sub state, the unit
 /// it follows, its path, and the id, type and path of its job.
-type Listed = (
+pub(super) type Listed = (
     String,
     String,
     String,

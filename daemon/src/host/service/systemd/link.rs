@@ -14,7 +14,7 @@ pub(super) const PATH: &str = "/org/freedesktop/systemd1";
 pub(super) const MANAGER: &str = "org.freedesktop.systemd1.Manager";
 pub(super) const UNIT: &str = "org.freedesktop.systemd1.Unit";
 pub(super) const SERVICE: &str = "org.freedesktop.systemd1.Service";
-pub(super) const ALREADY_SUBSCRIBED: &str = "org.freedesktop.systemd1.AlreadySubscribed";
+const ALREADY_SUBSCRIBED: &str = "org.freedesktop.systemd1.AlreadySubscribed";
 pub(super) const PROPERTIES: &str = "org.freedesktop.DBus.Properties";
 
 /// For connecting, and for calls that answer at once.
@@ -64,14 +64,17 @@ pub(super) async fn connect() -> Result<Link, CallError> {
         Err(_) => return Err(CallError::Silent(CALL_DEADLINE)),
     };
     let link = Link(connection);
-    // Without it systemd does not send its signals over the bus.
-    match link
-        .call(PATH, MANAGER, "Subscribe", &(), CALL_DEADLINE)
-        .await
-    {
+    subscribe(&link).await?;
+    Ok(link)
+}
+
+/// Without it systemd does not send its signals over the bus.
+pub(super) async fn subscribe(link: &Link) -> Result<(), CallError> {
+    let call = link.call(PATH, MANAGER, "Subscribe", &(), CALL_DEADLINE);
+    match call.await {
         // It remembers names over a restart of the bus, which gives them out again.
-        Err(CallError::Answer(name, _)) if name == ALREADY_SUBSCRIBED => Ok(link),
-        answer => answer.map(|_| link),
+        Err(CallError::Answer(name, _)) if name == ALREADY_SUBSCRIBED => Ok(()),
+        answer => answer.map(drop),
     }
 }
 
@@ -116,6 +119,14 @@ impl CallError {
                     | "System.Error.ENOENT"
             ),
             CallError::Lost(_) | CallError::Silent(_) => false,
+        }
+    }
+
+    /// What to say of it.
+    pub(super) fn why(&self) -> String {
+        match self {
+            CallError::Lost(why) | CallError::Answer(_, why) => why.clone(),
+            CallError::Silent(limit) => format!("no answer within {} s", limit.as_secs()),
         }
     }
 

@@ -9,6 +9,7 @@
 mod control;
 mod jobs;
 mod link;
+mod listen;
 mod properties;
 
 use std::collections::HashMap;
@@ -20,7 +21,7 @@ use tokio::runtime::Handle;
 use zbus::Message;
 use zbus::zvariant::{DynamicType, OwnedObjectPath, OwnedValue};
 
-use super::{Control, ServiceError, ServiceManager, UnitState};
+use super::{Control, Hear, Listening, ServiceError, ServiceManager, UnitState};
 use jobs::{GONE, Waiting};
 use link::{CALL_DEADLINE, CallError, Link, MANAGER, PATH, PROPERTIES, UNIT, connect, read};
 
@@ -201,6 +202,10 @@ impl ServiceManager for Systemd {
 
     fn control(&self) -> Option<&dyn Control> {
         Some(self)
+    }
+
+    fn listen(&self, hear: Hear) -> Option<Box<dyn Listening>> {
+        Some(Box::new(listen::Listener::start(&self.handle, hear)))
     }
 
     fn reload(&self) -> Result<(), ServiceError> {

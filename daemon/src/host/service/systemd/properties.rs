@@ -72,7 +72,7 @@ where
 }
 
 /// The object of a unit, as sd_bus_path_encode(3) spells it.
-fn path_of(unit: &str) -> String {
+pub(super) fn path_of(unit: &str) -> String {
     let mut path = format!("{PATH}/unit/");
     for (at, byte) in unit.bytes().enumerate() {
         if byte.is_ascii_alphabetic() || (at > 0 && byte.is_ascii_digit()) {

@@ -1,6 +1,7 @@
 //! Tests on a bus of their own, with a backend in memory and a polkit that does as it is told.
 
 mod going_away;
+mod health;
 mod introspection;
 mod objects;
 mod polkit;

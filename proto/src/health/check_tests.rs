@@ -26,6 +26,18 @@ fn ids_are_unique_and_kebab_case() {
 }
 
 #[test]
+fn a_wrong_id_has_a_nearest_one() {
+    for (wrong, expected) in [
+        ("mounts.notmounted", Some("mounts.not-mounted")),
+        ("mount.not-mounted", Some("mounts.not-mounted")),
+        ("daemon.maskd", Some("daemon.masked")),
+        ("something-else-altogether", None),
+    ] {
+        assert_eq!(Check::nearest(wrong).as_deref(), expected, "{wrong}");
+    }
+}
+
+#[test]
 fn texts_are_there_and_read_well() {
     for check in Check::ALL {
         let (title, text) = (check.title(), check.explanation());

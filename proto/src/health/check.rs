@@ -3,11 +3,12 @@
 //! From each row come the id (`area.name`), how bad a finding is, what is done about it when the
 //! settings say nothing, and the text of `nixctl check --explain`. `auto` is the default only of
 //! what cannot lose data: a remedy that takes something away keeps it, and one that could end
-//! somebody's work asks. Which real failures a check covers stands in [`super::rows`].
+//! somebody's work asks. Which real failures a check covers, the daemon knows.
 
 use std::fmt;
 
-use nixctl_proto::health::{Policy, Severity};
+use super::{Policy, Severity};
+use crate::settings::nearest;
 
 /// What is looked at in one go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -30,6 +31,8 @@ pub enum Area {
     Tls,
     /// Hooks in the start-up files of shells.
     Shells,
+    /// Files that the user put under care.
+    Managed,
     /// Versions that do not fit together.
     Versions,
     /// What other installers left.
@@ -48,7 +51,7 @@ pub enum Area {
 
 impl Area {
     /// Every area, the most important first.
-    pub const ALL: [Area; 16] = [
+    pub const ALL: [Area; 17] = [
         Area::Mounts,
         Area::Daemon,
         Area::Own,
@@ -58,6 +61,7 @@ impl Area {
         Area::Database,
         Area::Tls,
         Area::Shells,
+        Area::Managed,
         Area::Versions,
         Area::Leftovers,
         Area::Space,
@@ -66,6 +70,57 @@ impl Area {
         Area::Clock,
         Area::Operations,
     ];
+
+    /// Whether it is about every system alike, also one whose generation owns its files.
+    pub fn is_of_any_system(self) -> bool {
+        !self.is_of_nix() && self != Area::Own
+    }
+
+    /// Whether it is about what lies in the store, or runs from it.
+    pub fn is_of_store(self) -> bool {
+        match self {
+            Area::Daemon
+            | Area::Tree
+            | Area::Database
+            | Area::Versions
+            | Area::Leftovers
+            | Area::Selinux
+            | Area::Sandbox
+            | Area::Space => true,
+            Area::Mounts
+            | Area::Own
+            | Area::Accounts
+            | Area::Conf
+            | Area::Tls
+            | Area::Shells
+            | Area::Clock
+            | Area::Operations
+            | Area::Managed => false,
+        }
+    }
+
+    /// Whether it is about a Nix that was put on the machine.
+    pub fn is_of_nix(self) -> bool {
+        match self {
+            Area::Mounts
+            | Area::Own
+            | Area::Space
+            | Area::Clock
+            | Area::Operations
+            | Area::Managed => false,
+            Area::Daemon
+            | Area::Tree
+            | Area::Accounts
+            | Area::Conf
+            | Area::Database
+            | Area::Tls
+            | Area::Shells
+            | Area::Versions
+            | Area::Leftovers
+            | Area::Selinux
+            | Area::Sandbox => true,
+        }
+    }
 
     /// First part of the ids of its checks.
     pub fn name(self) -> &'static str {
@@ -79,6 +134,7 @@ impl Area {
             Area::Database => "database",
             Area::Tls => "tls",
             Area::Shells => "shells",
+            Area::Managed => "managed",
             Area::Versions => "versions",
             Area::Leftovers => "leftovers",
             Area::Space => "space",
@@ -191,6 +247,9 @@ checks! {
     Silent = Daemon / "silent", Error, Ask,
         "nix-daemon runs and does not answer",
         "It accepts a connection and does not send its greeting within the deadline; every client hangs. Restarting it cures that, and ends builds that may still run, so it is done when asked.";
+    ProgramLost = Daemon / "program-lost", Error, Ask,
+        "a drop-in has nix-daemon started as a program that is not there",
+        "A drop-in of nix-daemon.service, mostly what an installer left that was removed, replaces the program that is started by one that does not exist. Every start fails. The drop-in is somebody's own file and no repair touches it: it is named.";
     NoManager = Daemon / "no-manager", Error, Ask,
         "systemd does not run",
         "Nix was installed with units, and systemd is not what runs this machine now: under WSL it has to be switched on in /etc/wsl.conf, in a container it has to be the first process. Nothing starts nix-daemon until then.";
@@ -231,14 +290,14 @@ checks! {
         "The link keeps a store path that is gone. It keeps nothing else and is set aside, so that it does not hide what is missing.";
     PathMissing = Tree / "path-missing", Critical, Auto,
         "a store path of Nix itself is missing",
-        "Nix is registered with this path, and it is not in the store: programs of Nix do not start, or fail later. It is fetched again from a binary cache where that is possible.";
+        "Nix is registered with this path, and it is not in the store: programs of Nix do not start, or fail later. The release that it came with is fetched again from the release server, with the checksum that it had, and the path is put back; one that was not installed by nixctl is fetched from a binary cache where that is possible.";
     PathDamaged = Tree / "path-damaged", Critical, Auto,
         "a store path of Nix itself is damaged",
-        "Its files are not as large as the database says: mostly files of zero length after a power cut. The path is fetched again from a binary cache and exchanged as a whole.";
+        "Its files are not as large as the database says: mostly files of zero length after a power cut. The release that it came with is fetched again from the release server, with the checksum that it had, and the path is exchanged as a whole; one that was not installed by nixctl is fetched from a binary cache.";
 
     GroupMissing = Accounts / "group-missing", Critical, Auto,
         "the group of the build users is missing",
-        "Every build of the daemon ends with `the group 'nixbld' specified in 'build-users-group' does not exist`. It is made again with the id it had.";
+        "Every build of the daemon ends with `the group 'nixbld' specified in 'build-users-group' does not exist`. It is made again with the id it had; where only its name was damaged, it gets that back.";
     UsersMissing = Accounts / "users-missing", Error, Auto,
         "build users are missing",
         "Each build that runs at the same time needs a user of its own. The missing ones are made again.";
@@ -260,7 +319,7 @@ checks! {
 
     ConfUnreadable = Conf / "unreadable", Error, Ask,
         "nix.conf cannot be read by everybody",
-        "Programs of ordinary users read it as well; those that cannot behave as if it were empty. Secrets belong into a file of its own, included with `!include`.";
+        "Programs of ordinary users read it as well; those that cannot behave as if it were empty. A link to nothing is set aside when asked. Secrets belong into a file of its own, included with `!include`.";
     Syntax = Conf / "syntax", Critical, Ask,
         "nix.conf has a line that Nix does not accept",
         "With such a line every program of Nix ends at once with an error. When asked, the line is made a comment with a word on why.";
@@ -269,7 +328,7 @@ checks! {
         "`include` wants the file; without it every program of Nix ends with an error. (`!include` does not mind.) When asked, the line is made a comment.";
     Refused = Conf / "refused", Critical, Ask,
         "Nix does not accept its settings",
-        "Nix itself was asked to read its settings and ended with an error. What it said is shown.";
+        "Nix itself was asked to read its settings and ended with an error. What it said is shown. When it names a setting whose value it does not take, that line is made a comment when asked.";
     UnknownSetting = Conf / "unknown-setting", Info, Ask,
         "nix.conf has a setting that Nix does not know",
         "Nix warns about it and goes on without it: a spelling mistake, or a setting of another version.";
@@ -278,16 +337,16 @@ checks! {
         "Every download fails with `Problem with the SSL CA cert`. The line is made a comment, and the bundle that the machine has takes its place.";
     HookMissing = Conf / "hook-missing", Error, Ask,
         "`post-build-hook` or `pre-build-hook` names a program that is not there",
-        "Every build fails at the end, upgrades of Nix included. Bringing the program back is best. When asked, the line is made a comment, and what the hook did is not done any more.";
+        "Every build fails at the end, upgrades of Nix included. Bringing the program back is best. When asked, the line is made a comment and nix-daemon is started again; what the hook did is not done any more.";
     NetrcMissing = Conf / "netrc-missing", Warning, Ask,
         "`netrc-file` names a file that is not there",
         "Caches that ask for a password are not used then. Bring the file back, or put it under nixctl's care with [[managed]].";
     KeyMissing = Conf / "key-missing", Error, Ask,
         "`secret-key-files` names a file that is not there",
-        "What is built cannot be signed, and building fails. Bring the key back. When asked, the line is made a comment, and nothing is signed any more.";
+        "What is built cannot be signed, and building fails. Bring the key back. When asked, the line is made a comment and nix-daemon is started again; nothing is signed any more.";
     WrongGroup = Conf / "wrong-group", Error, Ask,
         "`build-users-group` is not the group of the build users",
-        "Builds look for their users in another group than the one nixctl keeps. It is set more than once, or was changed.";
+        "Builds look for their users in another group than the one nixctl keeps. It is set more than once, or was changed. When asked, the line is made a comment, the group is written in its place, and nix-daemon is started again.";
     Breaking = Conf / "breaking", Warning, Ask,
         "nix.conf has a setting that is known to break builds here",
         "The value is one that Nix takes and that cannot work on this machine; the finding says why, and what to write instead.";
@@ -297,10 +356,10 @@ checks! {
 
     DatabaseMissing = Database / "missing", Critical, Ask,
         "Nix's database is missing or empty",
-        "Nix would begin a new, empty one and take every path in the store for garbage. It is not begun: the last good copy can be restored, or the paths be registered again.";
+        "Nix would begin a new, empty one and take every path in the store for garbage. When asked, the last good copy is put in its place, and what it does not know is registered again; without a copy the paths are registered from their files. What cannot be is named. Until then: no `nix-collect-garbage`.";
     Malformed = Database / "malformed", Critical, Ask,
         "Nix's database is damaged",
-        "`database disk image is malformed`: after a crash, a full or failing disk. Nothing is written to it. When asked, the last good copy is put in its place, the damaged one is set aside, and paths that the copy does not know are registered again.";
+        "`database disk image is malformed`: after a crash, a full or failing disk. Nothing is written to it. When asked, the last good copy is put in its place, or a new database where there is no copy. The damaged one is set aside, and what it still says of paths that are missing then is registered again; of the others whole ones are registered from their files, and the rest is named. nix-daemon is stopped meanwhile.";
     SchemaDamaged = Database / "schema-damaged", Critical, Auto,
         "the file with the version of Nix's database is damaged",
         "It is empty, cut off or gone, mostly after a power cut. Nix then refuses to open the store, or begins a new database over the one that is there. The database itself is sound; the version is written again.";
@@ -333,6 +392,13 @@ checks! {
     HookChanged = Shells / "hook-changed", Info, Ask,
         "the lines for Nix in a start-up file were changed",
         "Somebody has changed what nixctl wrote there, or another installer's lines stand there. They are left as they are.";
+
+    ManagedDrifted = Managed / "drifted", Warning, Auto,
+        "a file under nixctl's care is not as the settings say",
+        "An entry of [[managed]] says what the file holds, its mode and its owner. It is gone, or differs: an update of the system took it away, or somebody changed it. It is written again, and the unit that the entry names is restarted when the content was another. A link in its place is replaced and never followed; a folder stays.";
+    ManagedUnusable = Managed / "unusable", Warning, Ask,
+        "an entry of [[managed]] cannot be kept",
+        "Its source is not there or no text, its owner does not exist, or the file belongs to nixctl or to Nix. The other entries are kept all the same.";
 
     DaemonOld = Versions / "daemon-old", Warning, Auto,
         "nix-daemon runs an older program than is installed",
@@ -402,6 +468,7 @@ impl Check {
         matches!(
             self,
             Check::Silent
+                | Check::DirectorySilent
                 | Check::PathDamaged
                 | Check::Refused
                 | Check::UnknownSetting
@@ -412,6 +479,12 @@ impl Check {
                 | Check::SandboxBroken
                 | Check::SandboxUnused
         )
+    }
+
+    /// The id that is nearest to a wrong one, if any is near enough to be meant.
+    pub fn nearest(wrong: &str) -> Option<String> {
+        let ids: Vec<String> = Check::ALL.iter().map(|check| check.id()).collect();
+        nearest(wrong, ids.iter().map(String::as_str)).map(str::to_owned)
     }
 
     /// The check with this id.
