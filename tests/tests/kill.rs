@@ -3,6 +3,7 @@
 //! itself, and the machine equals one that was never disturbed.
 #![allow(clippy::unwrap_used)]
 
+use nixctl_lab::damage::disturbed;
 use nixctl_lab::require;
 use nixctl_lab::world::{Disturbance, Victim, campaign};
 
@@ -26,4 +27,23 @@ campaigns! {
     uninstall_under_sigkill: Uninstall, Kill;
     uninstall_under_sigterm: Uninstall, Term;
     uninstall_under_power_cuts: Uninstall, PowerCut;
+}
+
+macro_rules! repairs {
+    ($($name:ident: $how:ident;)+) => {
+        $(
+            #[test]
+            fn $name() {
+                if require() {
+                    disturbed(Disturbance::$how).unwrap();
+                }
+            }
+        )+
+    };
+}
+
+repairs! {
+    repair_under_sigkill: Kill;
+    repair_under_sigterm: Term;
+    repair_under_power_cuts: PowerCut;
 }

@@ -1,5 +1,5 @@
 //! The D-Bus API as others use it: introspection equals the checked-in XML, and the Python example
-//! of the documentation installs Nix and follows the progress.
+//! of the documentation installs Nix and follows the progress, and another one lists what is wrong.
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeSet;
@@ -130,4 +130,26 @@ fn the_python_example_installs_nix_and_follows_the_progress() {
     let refused = world.run("bob", &command).unwrap();
     assert!(!refused.success(), "{refused:?}");
     println!("{refused:?}");
+}
+
+#[test]
+fn the_python_example_lists_what_is_wrong() {
+    if !require() {
+        return;
+    }
+    let world = World::boot("python-findings").unwrap();
+    world.install().unwrap().ok().unwrap();
+    let example = paths::workspace().join("docs/examples/findings.py");
+    world
+        .machine
+        .copy_in(&example, "/usr/local/bin/findings.py".as_ref(), 0o755)
+        .unwrap();
+    // Anybody may ask.
+    for argument in ["--check", ""] {
+        let command = format!("python3 /usr/local/bin/findings.py {argument}");
+        let output = world.run("bob", &command).unwrap();
+        println!("{output:?}");
+        assert!(output.success(), "{output:?}\n{}", world.daemon_log());
+        assert!(output.stdout.starts_with("healthy: "), "{output:?}");
+    }
 }

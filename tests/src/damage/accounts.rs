@@ -45,6 +45,8 @@ pub const ALL: &[Damage] = &[
         there: "! getent passwd nixbld2",
         builds: Builds::Untold,
         checks: &["accounts.users-missing"],
+        // The users stand at the end of the files then.
+        differs: &["/etc/passwd", "/etc/shadow"],
         ..Damage::PLAIN
     },
     Damage {
@@ -63,21 +65,9 @@ pub const ALL: &[Damage] = &[
         make: "sed -i 's/^nixbld:/nixbld :/' /etc/group",
         there: "! getent group nixbld",
         checks: &["accounts.group-missing"],
-        differs: &["group:nixbld "],
+        // The entry goes to the end of the file.
+        differs: &["group:nixbld ", "/etc/group"],
         ..NOBODY
-    },
-    Damage {
-        name: "group-renumbered",
-        story: "a package of the distribution has given the group another number",
-        rows: &[52, 55],
-        make: "rest; groupmod --gid 977 nixbld; systemctl start nix-daemon.socket",
-        there: "test \"$(stat --format %g /nix/store)\" != \"$(getent group nixbld | cut -d: -f3)\"",
-        // Nix itself gives the store to the group when root opens it.
-        builds: Builds::Untold,
-        checks: &["accounts.renumbered"],
-        outcome: Outcome::Asked,
-        differs: &["group:nixbld", "user:nixbld", "/nix/store"],
-        ..Damage::PLAIN
     },
     Damage {
         name: "number-of-a-user-taken",

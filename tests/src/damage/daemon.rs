@@ -189,7 +189,7 @@ pub const ALL: &[Damage] = &[
                >$units/nix-daemon.service.d/installer.conf; systemctl daemon-reload
                systemctl start nix-daemon.service || true; systemctl start nix-daemon.socket || true",
         there: "systemctl show --property=ExecStart nix-daemon.service | grep -q determinate-nixd",
-        checks: &["daemon.service-failed", "daemon.socket-dead"],
+        checks: &["daemon.program-lost"],
         outcome: Outcome::Explained,
         kept: &["/etc/systemd/system/nix-daemon.service.d/installer.conf"],
         ..DOWN

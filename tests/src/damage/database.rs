@@ -108,6 +108,9 @@ pub const ALL: &[Damage] = &[
                systemctl start nix-daemon.socket",
         there: "! all_registered",
         checks: &["database.unregistered"],
+        // Taking the row out loses which other paths refer to it, which a database from before never
+        // knew; no repair can know it either.
+        differs: &["nix:"],
         ..Damage::PLAIN
     },
 ];

@@ -14,6 +14,8 @@ const BIND: &str = "mkdir /srv/nix && cp -a /nix/. /srv/nix && find /nix -mindep
 /// The store is on a disk, which fstab names. A path in /dev would be left out in a container.
 const ON_DISK: &str = "find /nix -mindepth 1 -delete && ln -s /dev/lab-disk /srv/disk && \
     echo '/srv/disk /nix ext4 nofail 0 0' >>/etc/fstab";
+/// nixctld does not run until the next boot.
+const RESTS: &str = "systemctl stop nixctld.socket nixctld.service";
 /// MiB of a disk for the store.
 const DISK: u64 = 400;
 
@@ -64,6 +66,8 @@ impl Ground {
         };
         let builder = Machine::builder("healthy").over(&root(Stage::Nix)?);
         let mut machine = with(builder, disk.as_ref()).create()?;
+        // What is done to it here is no damage that nixctld should have in its history.
+        machine.sh(RESTS)?.ok()?;
         match &disk {
             None if self == Self::Bound => drop(machine.sh(BIND)?.ok()?),
             None => {}

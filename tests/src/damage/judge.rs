@@ -14,12 +14,12 @@ use crate::world::changes;
 
 /// Whether nixctl has `check` and `repair`; until then only the damage itself is tried. To be set,
 /// and then taken away, with the verbs.
-pub const CHECKS: bool = false;
+pub const CHECKS: bool = true;
 
 /// How often is looked whether it is done.
 const TICK: Duration = Duration::from_millis(250);
 /// What people have made their own, and nixctl never writes to.
-const MINE: [&str; 3] = [
+pub(super) const MINE: [&str; 3] = [
     "/etc/nix/nix.custom.conf",
     "/etc/nix/mine/file",
     "/etc/systemd/system/nix-daemon.service.d/mine.conf",
@@ -31,7 +31,7 @@ pub struct Judge(pub Duration);
 
 impl Default for Judge {
     fn default() -> Self {
-        Self(Duration::from_secs(60))
+        Self(Duration::from_secs(25))
     }
 }
 
@@ -53,7 +53,7 @@ impl Judge {
                 if self.is_there_still(patient, damage)? {
                     wrong.push(format!("not repaired: {repair:?}"));
                 }
-                wrong.extend(left(patient)?);
+                wrong.extend(self.left(patient)?);
                 wrong.extend(before.differences(patient, damage.differs)?);
             }
             Outcome::Asked => {
@@ -67,7 +67,7 @@ impl Judge {
                 if self.is_there_still(patient, damage)? {
                     wrong.push(format!("not repaired: {repair:?}"));
                 }
-                wrong.extend(left(patient)?);
+                wrong.extend(self.left(patient)?);
                 let differs = [damage.differs, damage.kept].concat();
                 wrong.extend(before.differences(patient, &differs)?);
                 return Ok(wrong);
@@ -111,6 +111,21 @@ impl Judge {
         Ok(wrong)
     }
 
+    /// What is found although all should be well, after the time that a repair may take.
+    pub(super) fn left(self, patient: &Patient) -> Result<Vec<String>> {
+        let until = Instant::now() + self.0;
+        loop {
+            let found = findings(patient)?;
+            if found.is_empty() || Instant::now() > until {
+                return Ok(found
+                    .into_iter()
+                    .map(|id| format!("{id} is left"))
+                    .collect());
+            }
+            std::thread::sleep(TICK);
+        }
+    }
+
     /// Whether it is still there after the time that a repair may take.
     fn is_there_still(self, patient: &Patient, damage: &Damage) -> Result<bool> {
         let until = Instant::now() + self.0;
@@ -122,12 +137,6 @@ impl Judge {
         }
         Ok(false)
     }
-}
-
-/// What is found although all should be well.
-fn left(patient: &Patient) -> Result<Vec<String>> {
-    let found = findings(patient)?.into_iter();
-    Ok(found.map(|id| format!("{id} is left")).collect())
 }
 
 /// What a check finds, a line each.

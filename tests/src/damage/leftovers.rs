@@ -17,12 +17,12 @@ pub const ALL: &[Damage] = &[
         make: "mkdir -p /var/tmp/package/DEBIAN /var/tmp/package/usr/bin; cd /var/tmp
                printf '%s\\n' 'Package: nix-bin' 'Version: 2.8.0' 'Architecture: all' \
                'Maintainer: nobody <nobody@example.org>' 'Description: Nix' >package/DEBIAN/control
-               printf '#!/bin/sh\\necho nix-env (Nix) 2.8.0\\n' >package/usr/bin/nix-env
-               chmod 755 package/usr/bin/nix-env
+               printf '#!/bin/sh\\necho nix-env (Nix) 2.8.0\\n' >package/usr/bin/nix
+               chmod 755 package/usr/bin/nix; ln -s nix package/usr/bin/nix-env
                dpkg-deb --root-owner-group --build package nix-bin.deb; dpkg --install nix-bin.deb",
         there: "dpkg-query --show nix-bin",
         checks: &["leftovers.package"],
-        kept: &["/usr/bin/nix-env"],
+        kept: &["/usr/bin/nix", "/usr/bin/nix-env"],
         ..TOLD
     },
     Damage {
@@ -96,18 +96,6 @@ pub const ALL: &[Damage] = &[
         checks: &["leftovers.single-user"],
         builds: Builds::Untold,
         kept: &["/home/alice/.profile"],
-        ..TOLD
-    },
-    Damage {
-        name: "units-of-the-script-in-the-way",
-        story: "the wants of an earlier installation lead to units that are gone",
-        rows: &[63],
-        make: "ln -sf /nix/var/nix/profiles/default/lib/systemd/system/nix-daemon.socket \
-               $units/sockets.target.wants/nix-daemon.socket; systemctl daemon-reload",
-        there: "case $(readlink $units/sockets.target.wants/nix-daemon.socket) in /nix/*) true ;; \
-                *) false ;; esac",
-        checks: &["daemon.disabled", "daemon.unit-linked"],
-        outcome: Outcome::Repaired,
         ..TOLD
     },
 ];

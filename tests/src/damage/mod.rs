@@ -7,13 +7,16 @@
 //! real programs (systemctl, getent, sqlite3, Nix) say what a machine is like.
 //!
 //! Not made, because a machine of the lab cannot have it: SELinux (the kernel has none), a wrong
-//! clock and limits of user namespaces (the host's), container ids that are not mapped, and WSL.
+//! clock and limits of user namespaces (the host's), container ids that are not mapped, and WSL. Nor what
+//! is no damage on these machines: a build group with another number (Nix itself gives the store to
+//! it), and links in a unit's `wants` that lead elsewhere (systemd goes by their names).
 
 mod accounts;
 mod campaign;
 mod conf;
 mod daemon;
 mod database;
+mod disturbed;
 mod ground;
 mod judge;
 mod late;
@@ -29,6 +32,7 @@ mod tree;
 mod versions;
 
 pub use campaign::{combine, heal, healthy, inject};
+pub use disturbed::disturbed;
 pub use ground::{Ground, Healthy};
 pub use judge::{CHECKS, Judge};
 pub use late::{Late, Told};

@@ -112,7 +112,8 @@ pub const ALL: &[Damage] = &[
         make: "rest; umount /nix; mkdir -p /media/disk; mount /srv/disk /media/disk",
         there: "test -d /media/disk/store && ! mountpoint -q /nix",
         checks: &["mounts.wrong-place", "mounts.not-mounted"],
-        differs: &["/media/disk"],
+        // What somebody mounted elsewhere stays mounted there.
+        differs: &["/media/disk", "unit:media-disk.mount"],
         ..ON_DISK
     },
     Damage {

@@ -77,7 +77,9 @@ pub const ALL: &[Damage] = &[
         make: "chmod 700 /etc/nix",
         there: "! runuser --user bob -- ls /etc/nix",
         builds: super::Builds::Untold,
-        checks: &["own.rights", "conf.unreadable"],
+        checks: &["conf.unreadable"],
+        // Whoever closed it may keep a secret in it.
+        outcome: Outcome::Asked,
         ..Damage::PLAIN
     },
     Damage {

@@ -30,7 +30,8 @@ const ASLEEP: &str = "mkdir -p $units/nixctld.service.d
     printf '[Unit]\\nConditionPathExists=/nowhere\\n' >$units/nixctld.service.d/asleep.conf
     systemctl daemon-reload; systemctl stop nixctld.socket nixctld.service";
 /// It goes again.
-const AWAKE: &str = "rm -r $units/nixctld.service.d; systemctl daemon-reload
+const AWAKE: &str = "rm $units/nixctld.service.d/asleep.conf
+    rmdir --ignore-fail-on-non-empty $units/nixctld.service.d; systemctl daemon-reload
     systemctl start nixctld.service";
 /// How long a script may take.
 const SCRIPT: Duration = Duration::from_secs(120);
@@ -64,6 +65,12 @@ impl Patient {
     /// nixctld is started again.
     pub fn with_daemon(&self) -> Result<()> {
         self.script(AWAKE)?.ok().map(drop)
+    }
+
+    /// The same without waiting for it, which may be told to stand still as soon as it has begun.
+    pub fn wake(&self) -> Result<()> {
+        let lines = AWAKE.replace("systemctl start", "systemctl start --no-block");
+        self.script(&lines)?.ok().map(drop)
     }
 
     /// Does the damage, and boots when it shows only then.

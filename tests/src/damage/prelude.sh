@@ -34,7 +34,7 @@ enabled() {
 
 # Takes the lines that put Nix on PATH out of a start-up file, as an update does that writes it anew.
 without_nix() {
-    sed -i '/^# Nix$/,/^# End Nix$/d; /^# nixctl$/,/^# End nixctl$/d' "$1"
+    sed -i -z "s/\\n# Nix\\n.*# End nixctl\\n\\n//" "$1"
 }
 
 # Whether a login shell of this kind lacks Nix: `no_nix_in zsh -ic`.

@@ -32,6 +32,9 @@ pub const ALL: &[Damage] = &[
         rows: &[112],
         make: "without_nix /etc/bash.bashrc",
         there: "no_nix_typed_in bash",
+        // The lines come back at the beginning of the file, before the one that somebody had put
+        // before them.
+        differs: &["/etc/bash.bashrc"],
         ..LOST
     },
     Damage {
@@ -71,6 +74,7 @@ pub const ALL: &[Damage] = &[
         make: "for file in /etc/zsh/zshrc /etc/zsh/zprofile /etc/bash.bashrc; do without_nix $file; done
                rm /etc/profile.d/nix.sh /etc/fish/conf.d/nix.fish",
         there: "no_nix_in bash && no_nix_in zsh && no_nix_in fish",
+        differs: &["/etc/bash.bashrc"],
         builds: Builds::Nobody,
         ..LOST
     },

@@ -14,10 +14,14 @@ pub const ALL: &[Damage] = &[
         name: "bundle-is-a-link-to-nothing",
         story: "`Problem with the SSL CA cert`: a link into /etc/static of a removed nix-darwin",
         rows: &[35, 36, 37],
-        make: "ln -sf /etc/static/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt",
+        // nix-darwin and NixOS took the first name only: the system's own bundle, which they hid, has
+        // another one. Without any bundle it would be as with one that is gone.
+        make: "mkdir -p /etc/pki/tls/certs
+               mv /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt
+               ln -s /etc/static/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt",
         there: "file=/etc/ssl/certs/ca-certificates.crt; test -L $file && ! test -e $file",
         checks: &["tls.bundle-dangling"],
-        differs: &["/etc/ssl/certs", "/etc/nix/nix.conf"],
+        differs: &["/etc/ssl/certs", "/etc/pki", "/etc/nix/nix.conf"],
         ..Damage::PLAIN
     },
     Damage {
@@ -34,7 +38,8 @@ pub const ALL: &[Damage] = &[
         story: "the disk was full while the bundle was written",
         make: ": >/etc/ssl/certs/ca-certificates.crt",
         there: "! test -s /etc/ssl/certs/ca-certificates.crt",
-        checks: &["tls.bundle-damaged"],
+        // Like programs, which pass an empty file over and take the next bundle: here is none.
+        checks: &["tls.bundle-damaged", "tls.bundle-missing"],
         ..TOLD
     },
     Damage {

@@ -45,6 +45,12 @@ pub const ALL: &[Damage] = &[
         there: "test \"$(stat --format %U /nix/var/nix/profiles)\" = alice",
         builds: Builds::Untold,
         checks: &["tree.rights"],
+        // Whose a link is means nothing.
+        differs: &[
+            "/nix/var/nix/profiles/nixctl",
+            "/nix/var/nix/profiles/per-user/root",
+            "/nix/var/nix/gcroots/auto",
+        ],
         ..Damage::PLAIN
     },
     Damage {
@@ -60,10 +66,13 @@ pub const ALL: &[Damage] = &[
         name: "no-per-user-profiles",
         story: "`nix profile` fails, since the folder of users' profiles is not there",
         rows: &[51, 126],
-        make: "rm -r /nix/var/nix/profiles/per-user",
+        // The daemon would make it again as soon as it is spoken to.
+        make: "rest; rm -r /nix/var/nix/profiles/per-user; systemctl start nix-daemon.socket",
         there: "! test -d /nix/var/nix/profiles/per-user",
         builds: Builds::Untold,
         checks: &["tree.folder-missing"],
+        // Nix makes a user's own folder there when that user needs it.
+        differs: &["/nix/var/nix/profiles/per-user/root"],
         ..Damage::PLAIN
     },
     Damage {
@@ -134,7 +143,7 @@ pub const ALL: &[Damage] = &[
         name: "roots-profile-dangling",
         story: "root's own profile points to what an earlier installation had",
         rows: &[65],
-        make: "ln -s /nix/var/nix/profiles/per-user/root/profile /root/.nix-profile",
+        make: "ln -s /nix/var/nix/profiles/per-user/root/profile-3-link /root/.nix-profile",
         there: "test -L /root/.nix-profile && ! test -e /root/.nix-profile",
         checks: &["tree.default-profile-dangling"],
         differs: &["/root/.nix-profile", "/root/.nix-profile.set-aside"],
@@ -144,9 +153,10 @@ pub const ALL: &[Damage] = &[
         name: "users-profile-dangling",
         story: "nix-collect-garbage has removed what a user's profile leads to",
         rows: &[125],
-        make: "ln -s /nix/store/4gxypn8rzkkcmwcfq1xi1xnbkb7bhkpz-user-environment \
-               /nix/var/nix/profiles/per-user/alice-1-link
-               ln -s /nix/var/nix/profiles/per-user/alice-1-link /home/alice/.nix-profile
+        make: "own=/nix/var/nix/profiles/per-user/alice; mkdir -p $own
+               ln -s /nix/store/4gxypn8rzkkcmwcfq1xi1xnbkb7bhkpz-user-environment $own/profile-1-link
+               ln -s profile-1-link $own/profile; chown -R --no-dereference alice:alice $own
+               ln -s $own/profile /home/alice/.nix-profile
                chown --no-dereference alice:alice /home/alice/.nix-profile",
         there: "test -L /home/alice/.nix-profile && ! test -e /home/alice/.nix-profile",
         checks: &["tree.user-profile-dangling"],

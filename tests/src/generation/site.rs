@@ -38,12 +38,17 @@ pub struct Site {
     pub server: Server,
 }
 
+/// Bytes of the file that Nix keeps free for its database.
+const RESERVED: u64 = 8 << 20;
+
 /// Size in MiB of a disk on which generations may take so many bytes, beside Nix, the reserve and
 /// what the file system needs for itself.
 pub fn disk_for(generations: u64) -> Result<u64> {
     let root = world::root(world::Stage::Nix)?;
     let nix = root.join("nix").to_string_lossy().into_owned();
-    let text = Run::new(&["du", "--summarize", "--block-size=1", &nix]).run()?;
+    // Nix keeps it free for its database, and makes it when it pleases.
+    let but = "--exclude=reserved";
+    let text = Run::new(&["du", "--summarize", "--block-size=1", but, &nix]).run()?;
     let text = text.ok()?.stdout;
     let nix: u64 = text
         .split_whitespace()
@@ -51,7 +56,7 @@ pub fn disk_for(generations: u64) -> Result<u64> {
         .and_then(|word| word.parse().ok())
         .ok_or_else(|| Error::new("read du", text.clone()))?;
     // An ext4 keeps about 6 % for its tables and its journal.
-    let all = (generations + nix + RESERVE) * 106 / 100;
+    let all = (generations + nix + RESERVED + RESERVE) * 106 / 100;
     Ok((all >> 20) + 24)
 }
 

@@ -178,15 +178,13 @@ impl Cgroup {
     /// Processor time that all processes of the machine have used since it was booted, of those in
     /// the kernel too.
     pub fn processor_time(&self) -> Result<Duration> {
+        processor_time(&self.dirs.first().cloned().unwrap_or_default())
+    }
+
+    /// The same of a unit of the machine, since it was started.
+    pub fn processor_time_of(&self, unit: &str) -> Result<Duration> {
         let dir = self.dirs.first().cloned().unwrap_or_default();
-        let file = dir.join("cpu.stat");
-        let text = fs::read_to_string(&file).context(|| format!("read {}", file.display()))?;
-        let micros = text
-            .lines()
-            .find_map(|line| line.strip_prefix("usage_usec ")?.trim().parse().ok());
-        micros
-            .map(Duration::from_micros)
-            .ok_or_else(|| Error::new(format!("read {}", file.display()), text))
+        processor_time(&dir.join("payload/system.slice").join(unit))
     }
 
     fn guests_dir(&self) -> PathBuf {
@@ -195,6 +193,17 @@ impl Cgroup {
             .map(|dir| dir.join("payload/nixctl-lab-guests"))
             .unwrap_or_default()
     }
+}
+
+fn processor_time(dir: &Path) -> Result<Duration> {
+    let file = dir.join("cpu.stat");
+    let text = fs::read_to_string(&file).context(|| format!("read {}", file.display()))?;
+    let micros = text
+        .lines()
+        .find_map(|line| line.strip_prefix("usage_usec ")?.trim().parse().ok());
+    micros
+        .map(Duration::from_micros)
+        .ok_or_else(|| Error::new(format!("read {}", file.display()), text))
 }
 
 impl Memory {

@@ -185,6 +185,11 @@ impl Machine {
         self.cgroup.processor_time()
     }
 
+    /// The same of one of its units since that was started.
+    pub fn processor_time_of(&self, unit: &str) -> Result<std::time::Duration> {
+        self.cgroup.processor_time_of(unit)
+    }
+
     /// The words that put a command into the machine: into its cgroup and all its namespaces.
     fn way_in(&self) -> Vec<String> {
         const ENTER: &str = "for file in $1; do echo 0 >\"$file\"; done; leader=$2; shift 2; \

@@ -136,8 +136,7 @@ impl Reference {
                     .wait_until_fired(OPERATION, || !client.is_running())?;
                 if fired == Fired::Yes {
                     client.kill();
-                    world.machine.kill_hard()?;
-                    world.machine.boot_again()?;
+                    how.come_back(&mut world.machine)?;
                 }
                 (fired, 0)
             }
@@ -145,15 +144,7 @@ impl Reference {
                 let fired = world
                     .machine
                     .wait_until_fired(OPERATION, || !client.is_running())?;
-                // It ended as it was asked to; nobody but who asked starts it again.
-                world
-                    .machine
-                    .exec(&["systemctl", "stop", "nixctld.service"])?
-                    .ok()?;
-                world
-                    .machine
-                    .exec(&["systemctl", "start", "nixctld.service"])?
-                    .ok()?;
+                how.come_back(&mut world.machine)?;
                 (fired, client.wait(OPERATION)?.status)
             }
             Disturbance::Kill => {

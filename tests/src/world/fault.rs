@@ -46,6 +46,27 @@ impl Disturbance {
             Self::PowerCut => "hang",
         }
     }
+
+    /// Has the daemon go on after it was disturbed so.
+    pub fn come_back(self, machine: &mut Machine) -> Result<()> {
+        match self {
+            // systemd starts it.
+            Self::Kill => Ok(()),
+            // It ended as it was asked to; nobody but who asked starts it again.
+            Self::Term => {
+                for verb in ["stop", "start"] {
+                    machine
+                        .exec(&["systemctl", verb, "nixctld.service"])?
+                        .ok()?;
+                }
+                Ok(())
+            }
+            Self::PowerCut => {
+                machine.kill_hard()?;
+                machine.boot_again()
+            }
+        }
+    }
 }
 
 impl Machine {

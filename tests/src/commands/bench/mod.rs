@@ -3,6 +3,7 @@
 //! Everything that is compared is measured in one run, in turns, on machines of the same kind, with
 //! the programs as they are released. Medians count; the spread is shown.
 
+mod idle;
 mod install;
 mod service;
 mod switch;
@@ -45,6 +46,14 @@ enum What {
         #[arg(long)]
         only_ratio: bool,
     },
+    /// What the daemon costs when nothing happens, beside other services of the same machine.
+    Idle {
+        #[command(flatten)]
+        programs: Programs,
+        /// How long it is measured.
+        #[arg(long, default_value_t = 600)]
+        seconds: u64,
+    },
     /// The stepwise switch beside the one at once and a random order, and a switch without changes.
     Switch {
         #[command(flatten)]
@@ -60,6 +69,12 @@ struct Runs {
     /// How often each is measured.
     #[arg(long, default_value_t = 5)]
     runs: usize,
+    #[command(flatten)]
+    programs: Programs,
+}
+
+#[derive(Debug, Clone, clap::Args)]
+struct Programs {
     /// Take the development build, which is made quickly and whose numbers do not count.
     #[arg(long)]
     dev: bool,
@@ -73,11 +88,12 @@ const ORDER: [&str; 2] = ["--features", "nixctld/fault-injection"];
 
 /// Runs the command.
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
-    let (options, features) = match &arguments.what {
-        What::Install { runs, .. } => (runs, &[][..]),
-        What::Switch { runs, .. } => (runs, &ORDER[..]),
+    let (options, features, runs) = match &arguments.what {
+        What::Idle { programs, .. } => (programs, &[][..], 1),
+        What::Install { runs, .. } => (&runs.programs, &[][..], runs.runs.max(1)),
+        What::Switch { runs, .. } => (&runs.programs, &ORDER[..], runs.runs.max(1)),
     };
-    let (runs, dev) = (options.runs.max(1), options.dev);
+    let dev = options.dev;
     super::prepare::run()?;
     let built = match &options.programs {
         Some(folder) => {
@@ -95,6 +111,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     }
     let mut table = Table::default();
     match &arguments.what {
+        What::Idle { seconds, .. } => idle::measure(&mut table, *seconds)?,
         What::Switch { only_units, .. } => {
             super::prepare::generations()?;
             if !only_units {
