@@ -35,7 +35,8 @@ fn the_older_nix_from_a_trusted_source() {
     println!("{output:?}");
     let shown = format!("{}{}", output.stdout, output.stderr);
     let steps = shown.lines().filter(|line| line.contains("step ")).count();
-    assert!(steps >= 5, "too little progress was shown: {output:?}");
+    // What follows within a moment is shown once.
+    assert!(steps >= 3, "too little progress was shown: {output:?}");
     let added = changes(&before, &world.snapshot().unwrap());
     for wanted in [
         "+ user:nixbld1:",

@@ -20,8 +20,9 @@ const STARTS: &str = "journalctl --boot --quiet --output=cat --unit=nix-daemon.s
 const USED: &str = "systemctl show --property=CPUUsageNSec --value nixctld.service";
 /// The longest time until nobody tries any more.
 const PATIENCE: Duration = Duration::from_secs(240);
-/// Nobody tries when nothing was tried for so long.
-const QUIET: Duration = Duration::from_secs(20);
+/// Nobody tries when nothing was tried for so long: longer than the time between two rounds that
+/// nobody asked for, in the second of which a return is seen.
+const QUIET: Duration = Duration::from_secs(45);
 /// Most of a core that nixctld may use from then on, in thousandths.
 const THOUSANDTHS: u128 = 10;
 
