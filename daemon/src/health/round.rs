@@ -109,10 +109,10 @@ mod tests {
         let areas = relevant(&machine.host().fs, &Area::ALL, &[]);
         let expected = [
             Area::Mounts,
+            Area::Managed,
             Area::Space,
             Area::Clock,
             Area::Operations,
-            Area::Managed,
         ];
         assert_eq!(areas, expected);
     }
