@@ -12,6 +12,11 @@ use nix::time::{ClockId, clock_gettime};
 /// Between two beats. Less than half of what `WatchdogSec` in the unit allows.
 pub const PERIOD: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 60 });
 
+/// How late a wait may end that nobody needs to end: the kernel takes the end of another along.
+/// (More than 4 s cannot be read back: `PR_GET_TIMERSLACK` answers with an int.)
+#[cfg(target_os = "linux")]
+const LATE: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 24 * 60 * 60 });
+
 /// Time until the next beat, for threads: `condvar.wait_timeout(guard, pulse::left())`.
 pub fn left() -> Duration {
     let now = clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(Duration::ZERO, Duration::from);
@@ -38,9 +43,10 @@ pub async fn rest(pause: Duration) {
     }
 }
 
-/// Does what starts threads that stay and look now and then whether something is to be done. Their
-/// timers may be late by a beat then, so that the kernel ends all their waits together; what
-/// wakes them on purpose wakes them at once, as ever.
+/// Does what starts threads that stay and look now and then whether something is to be done, though
+/// whoever has something to do wakes them. Their timers may be late by a day then: a beat would
+/// not do, since they would keep one of their own beside it. What wakes them on purpose wakes
+/// them at once, as ever.
 pub fn lazily<T>(work: impl FnOnce() -> T) -> T {
     #[cfg(target_os = "linux")]
     {
@@ -48,7 +54,7 @@ pub fn lazily<T>(work: impl FnOnce() -> T) -> T {
 
         use rustix::thread::set_current_timer_slack;
 
-        let slack = u64::try_from(PERIOD.as_nanos()).unwrap_or(u64::MAX);
+        let slack = u64::try_from(LATE.as_nanos()).unwrap_or(u64::MAX);
         // Threads get it from the one that starts them. Where it is refused they wake up as they like.
         let _ = set_current_timer_slack(NonZeroU64::new(slack));
         let done = work();
@@ -111,7 +117,7 @@ mod tests {
         let own = current_timer_slack().unwrap();
         let asked = || std::thread::spawn(|| current_timer_slack().unwrap());
         let lazy = lazily(asked).join().unwrap();
-        assert_eq!(u128::from(lazy), PERIOD.as_nanos());
+        assert_eq!(u128::from(lazy), LATE.as_nanos());
         assert_eq!(current_timer_slack().unwrap(), own);
         assert_eq!(asked().join().unwrap(), own);
     }

@@ -156,8 +156,19 @@ impl Schedule {
 
     /// The next round; `None`: nothing is due until something happens.
     pub fn next(&self) -> Option<Due> {
+        let all = self.events().into_iter().chain(self.timer());
+        Some(self.joined(all.min_by_key(|due| due.at)?))
+    }
+
+    /// When the next round is due that something asks for; the timer can wait for a moment at
+    /// which the daemon is awake anyway.
+    pub fn next_event(&self) -> Option<u64> {
+        self.events().iter().map(|due| due.at).min()
+    }
+
+    fn events(&self) -> Vec<Due> {
         if self.is_busy {
-            return None;
+            return Vec::new();
         }
         let allowed = self.next_allowed();
         let pending = self.pending.clone().map(|mut pending| {
@@ -165,16 +176,21 @@ impl Schedule {
             pending.at = pending.at.max(if is_free { 0 } else { allowed });
             pending
         });
-        let after = |at: u64, areas: Areas, cause: Cause| Due {
+        let remedy = self.remedy.clone().map(|(at, areas)| Due {
             at: at.max(allowed),
             areas,
-            causes: BTreeSet::from([cause]),
-        };
-        let timer = self.timer.map(|at| after(at, Areas::All, Cause::Timer));
-        let remedy = self.remedy.clone();
-        let remedy = remedy.map(|(at, areas)| after(at, areas, Cause::Remedy));
-        let all = [pending, timer, remedy].into_iter().flatten();
-        Some(self.joined(all.min_by_key(|due| due.at)?))
+            causes: BTreeSet::from([Cause::Remedy]),
+        });
+        [pending, remedy].into_iter().flatten().collect()
+    }
+
+    fn timer(&self) -> Option<Due> {
+        let at = self.timer.filter(|_| !self.is_busy)?;
+        Some(Due {
+            at: at.max(self.next_allowed()),
+            areas: Areas::All,
+            causes: BTreeSet::from([Cause::Timer]),
+        })
     }
 
     /// Begins the round that is due by now. `None`: none is.

@@ -62,6 +62,18 @@ fn a_round_of_some_areas_leaves_the_timer_alone() {
 }
 
 #[test]
+fn only_events_have_a_moment_of_their_own() {
+    let mut schedule = begun(pace(60, 0));
+    assert_eq!(schedule.next_event(), None, "the timer can wait");
+    schedule.set_remedy(Some((5 * SECOND, Areas::one("conf"))));
+    assert_eq!(schedule.next_event(), Some(5 * SECOND));
+    schedule.note(Cause::Files, Areas::one("conf"), 2 * SECOND);
+    assert_eq!(schedule.next_event(), Some(3 * SECOND));
+    schedule.busy();
+    assert_eq!(schedule.next_event(), None);
+}
+
+#[test]
 fn what_happens_together_is_one_round() {
     let mut schedule = begun(pace(3600, 0));
     for (millis, area) in [(0, "conf"), (300, "shell"), (900, "conf")] {

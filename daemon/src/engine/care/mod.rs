@@ -298,11 +298,12 @@ impl Shared {
         (care.known.seen, number)
     }
 
-    /// How long nothing is due; at most the time that is given.
+    /// How long no event asks for a round; at most the time that is given, after which a timer that
+    /// has ended meanwhile is heeded.
     pub(super) fn until_round(&self, at_most: Duration) -> Duration {
         let now = self.tick();
-        let due = lock(&self.care).schedule.next();
-        let left = due.map_or(u64::MAX, |due| due.at.saturating_sub(now));
+        let due = lock(&self.care).schedule.next_event();
+        let left = due.map_or(u64::MAX, |at| at.saturating_sub(now));
         at_most.min(Duration::from_millis(left))
     }
 

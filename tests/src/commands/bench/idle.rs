@@ -89,6 +89,15 @@ pub fn measure(table: &mut Table, seconds: u64) -> Result<()> {
     Ok(())
 }
 
+/// Some threads of a service awake together.
+#[derive(Debug)]
+struct Wake {
+    begin: Duration,
+    end: Duration,
+    /// How often each thread slept meanwhile, by its name.
+    threads: BTreeMap<String, u64>,
+}
+
 /// A service of the machine, watched from outside.
 #[derive(Debug)]
 struct Service {
@@ -97,10 +106,7 @@ struct Service {
     main: u32,
     /// How often each thread has gone to sleep, by its id, and its name.
     sleeps: BTreeMap<u32, (String, u64)>,
-    /// The same by name, from the first look on.
-    woken: BTreeMap<String, u64>,
-    /// Beginning and end of each wake-up.
-    wakes: Vec<(Duration, Duration)>,
+    wakes: Vec<Wake>,
 }
 
 impl Service {
@@ -111,50 +117,54 @@ impl Service {
             unit,
             main,
             sleeps: sleeps(main),
-            woken: BTreeMap::new(),
             wakes: Vec::new(),
         })
     }
 
     fn look(&mut self, now: Duration) {
         let sleeps = sleeps(self.main);
-        let mut is_awake = false;
+        let mut threads: BTreeMap<String, u64> = BTreeMap::new();
         for (id, (name, count)) in &sleeps {
             let before = self.sleeps.get(id).map_or(0, |(_, count)| *count);
             if *count > before {
-                is_awake = true;
-                *self.woken.entry(name.clone()).or_default() += count - before;
+                *threads.entry(name.clone()).or_default() += count - before;
             }
         }
         self.sleeps = sleeps;
-        if !is_awake {
+        if threads.is_empty() {
             return;
         }
         match self.wakes.last_mut() {
-            Some((begin, end)) if now.saturating_sub(*begin) < TOGETHER => *end = now,
-            _ => self.wakes.push((now, now)),
+            Some(wake) if now.saturating_sub(wake.begin) < TOGETHER => {
+                wake.end = now;
+                add(&mut wake.threads, &threads);
+            }
+            _ => self.wakes.push(Wake {
+                begin: now,
+                end: now,
+                threads,
+            }),
         }
     }
 
     /// Time between the wake-ups, the shortest first.
     fn gaps(&self) -> Vec<Duration> {
         let pairs = self.wakes.windows(2);
-        let mut gaps: Vec<Duration> = pairs.map(|pair| pair[1].0 - pair[0].1).collect();
+        let mut gaps: Vec<Duration> = pairs.map(|pair| pair[1].begin - pair[0].end).collect();
         gaps.sort();
         gaps
     }
 
     fn tell(&self, table: &mut Table, has_goal: bool) {
-        let threads: Vec<String> = self
-            .woken
-            .iter()
-            .map(|(name, count)| format!("{name} {count}"))
-            .collect();
+        let mut threads = BTreeMap::new();
+        for wake in &self.wakes {
+            add(&mut threads, &wake.threads);
+        }
         let wakes = self.wakes.len().to_string();
         table.row(
             "  wake-ups, and how often each thread slept",
             &wakes,
-            &threads.join(", "),
+            &words(&threads),
             "",
         );
         let gaps = self.gaps();
@@ -168,6 +178,15 @@ impl Service {
         };
         let is_met = gaps.first().is_none_or(|least| *least >= GAP);
         let verdict = if is_met { "met" } else { "MISSED" };
+        if has_goal && !is_met {
+            for wake in &self.wakes {
+                let (begin, end) = (wake.begin.as_secs_f64(), wake.end.as_secs_f64());
+                println!(
+                    "lab: awake {begin:.1} to {end:.1} s: {}",
+                    words(&wake.threads)
+                );
+            }
+        }
         let goal = format!("goal at least {} s: {verdict}", GAP.as_secs());
         let goal = if has_goal { goal.as_str() } else { "" };
         table.row("  shortest time between two", &shown, "", goal);
@@ -178,6 +197,20 @@ impl Service {
         let status = fs::read_to_string(&file).context(|| format!("read {file}"))?;
         field(&status, "VmRSS:").ok_or_else(|| Error::new(format!("read {file}"), status))
     }
+}
+
+fn add(all: &mut BTreeMap<String, u64>, some: &BTreeMap<String, u64>) {
+    for (name, count) in some {
+        *all.entry(name.clone()).or_default() += count;
+    }
+}
+
+fn words(threads: &BTreeMap<String, u64>) -> String {
+    let words: Vec<String> = threads
+        .iter()
+        .map(|(name, count)| format!("{name} {count}"))
+        .collect();
+    words.join(", ")
 }
 
 /// How often each thread of a process has gone to sleep by itself, by its id, with its name.
@@ -236,7 +269,6 @@ mod tests {
             unit: OURS,
             main: std::process::id(),
             sleeps: sleeps(std::process::id()),
-            woken: BTreeMap::new(),
             wakes: Vec::new(),
         };
         for at in [0, 500, 31_000, 91_000, 92_500] {
