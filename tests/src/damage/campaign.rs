@@ -12,7 +12,9 @@ use crate::world::trials::{self, Verdict};
 /// Only damages whose name contains one of these words (comma-separated) are tried, and all of those.
 const ONLY: &str = "NIXCTL_LAB_DAMAGE";
 /// How many at once in one combination.
-const AT_ONCE: u64 = 3;
+const AT_ONCE: usize = 3;
+/// How often is drawn for one combination.
+const DRAWS: usize = 30;
 /// How many healthy machines of each ground are tried when all are: over fifty in all.
 const MACHINES: u64 = 17;
 /// How many combinations are tried when all are.
@@ -94,36 +96,28 @@ pub fn healthy(ground: Ground) -> Result<()> {
     })
 }
 
-/// Three damages at once, at random: what can be made together is there, and all of it is healed once
-/// the product has checks.
+/// Three damages at once, at random: they are there, and all of it is healed once the product has
+/// checks.
 pub fn combine() -> Result<()> {
     let can = |one: &&Damage| {
         one.outcome == Outcome::Repaired && one.on == Ground::Plain && one.shows == Shows::AtOnce
     };
     let damages: Vec<&Damage> = Damage::all().filter(can).collect();
-    let count = damages.len() as u64;
-    let parts = if crate::full() { COMBINATIONS } else { AT_ONCE };
-    let numbers = trials::spread(0, count.pow(3) - 1, parts);
+    let parts = if crate::full() {
+        COMBINATIONS
+    } else {
+        AT_ONCE as u64
+    };
+    let numbers = trials::spread(0, u64::from(u32::MAX), parts);
     let mut stable = Stable::default();
     trials::run("three damages at once", "combination", &numbers, |number| {
         let mut patient = Patient::admit(stable.of(Ground::Plain)?)?;
-        let mut made: Vec<&Damage> = Vec::new();
         patient.without_daemon()?;
-        for place in 0..AT_ONCE {
-            let index = usize::try_from(number / count.pow(place as u32) % count);
-            let Some(&damage) = index.ok().and_then(|index| damages.get(index)) else {
-                continue;
-            };
-            // One may stand in the way of another; then it is two that are there.
-            let twice = made.iter().any(|one| one.name == damage.name);
-            if !twice && patient.make(damage).is_ok() && patient.has(damage)? {
-                made.push(damage);
-            }
-        }
+        let made = make_some(&mut patient, &damages, number)?;
         let names: Vec<&str> = made.iter().map(|damage| damage.name).collect();
         let mut problems = Vec::new();
-        if made.is_empty() {
-            problems.push("none of them was made".to_owned());
+        if made.len() < AT_ONCE {
+            problems.push(format!("only {} of {AT_ONCE} could be made", made.len()));
         }
         if CHECKS {
             patient.with_daemon()?;
@@ -134,6 +128,35 @@ pub fn combine() -> Result<()> {
             problems,
         })
     })
+}
+
+/// Makes so many damages that are there together, drawn by this number: one may stand in the way of
+/// another, and then the next is drawn.
+fn make_some<'a>(
+    patient: &mut Patient,
+    damages: &[&'a Damage],
+    number: u64,
+) -> Result<Vec<&'a Damage>> {
+    let mut made: Vec<&Damage> = Vec::new();
+    let mut lot = number;
+    for _ in 0..DRAWS {
+        if made.len() == AT_ONCE {
+            break;
+        }
+        // Knuth's generator for 64 bits; its upper half is the random one.
+        lot = lot
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        let index = usize::try_from(lot >> 33).unwrap_or(0) % damages.len().max(1);
+        let Some(&damage) = damages.get(index) else {
+            continue;
+        };
+        let twice = made.iter().any(|one| one.name == damage.name);
+        if !twice && patient.make(damage).is_ok() && patient.has(damage)? {
+            made.push(damage);
+        }
+    }
+    Ok(made)
 }
 
 /// A trial of each damage, or of a few.
