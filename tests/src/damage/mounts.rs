@@ -175,7 +175,7 @@ pub const ALL: &[Damage] = &[
                '[Install]' 'WantedBy=multi-user.target' >$units/from-the-store.service
                systemctl daemon-reload; systemctl --quiet enable from-the-store.service
                systemctl start from-the-store.service || true
-               sleep 0.5; mount /nix; systemctl start nix-daemon.socket",
+               sleep 0.5; systemctl start nix.mount nix-daemon.socket",
         there: "systemctl cat from-the-store.service && ! active from-the-store.service",
         builds: Builds::Everybody,
         checks: &["mounts.waiting-units"],
