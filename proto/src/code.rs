@@ -165,7 +165,7 @@ catalogue! {
         "The program's command line, exit status and the end of its output are part of the error.";
     FileFailed = 2006, Failed, "a file could not be read or written",
         help "see the path and the reason above",
-        "The operating system refused. The operation was undone.";
+        "The operating system refused, or a link leads into the store, where nothing is changed that way. The operation was undone.";
     ServiceFailed = 2007, Failed, "the service manager could not do what was asked",
         help "see `systemctl status` of the unit named above and the journal",
         "A job of systemd failed, was cancelled, or did not end within its deadline.";

@@ -307,6 +307,27 @@ mod tests {
     }
 
     #[test]
+    fn a_folder_that_leads_into_the_store_is_left_alone() {
+        let machine = Machine::new();
+        machine.put("/nix/store/p/units/y", "theirs");
+        let link = machine.path("/etc/units");
+        std::os::unix::fs::symlink("/nix/store/p/units", link).unwrap();
+        let before = machine.state();
+        let Resource::File(file) = file(false) else {
+            unreachable!()
+        };
+        let path = "/etc/units/x.service".into();
+        let file = Resource::File(File { path, ..file });
+        let undo = file.prepare(&machine.host).unwrap();
+        let failure = file.apply(&machine.context(), &undo).unwrap_err().failure();
+        assert_eq!(failure.code, nixctl_proto::Code::FileFailed);
+        let why = "cannot write /etc/units/x.service: it lies in the store, by way of a link";
+        assert!(failure.message.contains(why), "{}", failure.message);
+        assert_eq!(undone(&machine, &file, &undo), None);
+        assert_eq!(machine.state(), before);
+    }
+
+    #[test]
     fn undo_data_of_another_kind_is_refused() {
         let undo = Undo::Entries(Vec::new());
         assert!(file(false).undo(&Machine::new().context(), &undo).is_err());

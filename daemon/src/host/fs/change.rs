@@ -21,7 +21,7 @@ impl Fs {
     /// When the operating system refuses, or the path is a link.
     pub fn set_mode(&self, path: &Path, mode: u32) -> Result<(), FsError> {
         let fail = failing("set the mode of", path);
-        let place = self.place(path).map_err(&fail)?;
+        let place = self.place_to_change(path).map_err(&fail)?;
         change_mode(&place, mode).map_err(fail)
     }
 
@@ -31,7 +31,7 @@ impl Fs {
     /// When the operating system refuses.
     pub fn set_owner(&self, path: &Path, uid: u32, gid: u32) -> Result<(), FsError> {
         let fail = failing("set the owner of", path);
-        let place = self.place(path).map_err(&fail)?;
+        let place = self.place_to_change(path).map_err(&fail)?;
         let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
         let name = place.name.as_os_str();
         fchownat(
@@ -50,7 +50,7 @@ impl Fs {
     /// When the operating system refuses.
     pub fn set_times(&self, path: &Path, seconds: i64) -> Result<(), FsError> {
         let fail = failing("set the times of", path);
-        let place = self.place(path).map_err(&fail)?;
+        let place = self.place_to_change(path).map_err(&fail)?;
         let time = TimeSpec::new(seconds, 0);
         let name = place.name.as_os_str();
         utimensat(
@@ -69,7 +69,7 @@ impl Fs {
     /// When it cannot be made; also when something is there already.
     pub fn create_dir(&self, path: &Path, mode: u32) -> Result<(), FsError> {
         let fail = failing("create", path);
-        let place = self.place(path).map_err(&fail)?;
+        let place = self.place_to_change(path).map_err(&fail)?;
         mkdirat(&place.dir, place.name.as_os_str(), Mode::S_IRWXU)
             .map_err(io::Error::from)
             .and_then(|()| change_mode(&place, mode))
@@ -84,7 +84,7 @@ impl Fs {
     /// When the operating system refuses.
     pub fn remove_file(&self, path: &Path) -> Result<(), FsError> {
         let fail = failing("remove", path);
-        let Some(place) = self.find(path).map_err(&fail)? else {
+        let Some(place) = self.find_to_remove(path).map_err(&fail)? else {
             return Ok(());
         };
         sweep_for(&place);
@@ -105,7 +105,7 @@ impl Fs {
     /// When the operating system refuses for another reason.
     pub fn remove_dir(&self, path: &Path) -> Result<bool, FsError> {
         let fail = failing("remove", path);
-        let Some(place) = self.find(path).map_err(&fail)? else {
+        let Some(place) = self.find_to_remove(path).map_err(&fail)? else {
             return Ok(false);
         };
         match unlinkat(&place.dir, place.name.as_os_str(), UnlinkatFlags::RemoveDir) {
@@ -121,8 +121,8 @@ impl Fs {
     /// When the operating system refuses.
     pub fn rename(&self, from: &Path, to: &Path) -> Result<(), FsError> {
         let fail = failing("rename", from);
-        let old = self.place(from).map_err(&fail)?;
-        let new = self.place(to).map_err(&fail)?;
+        let old = self.place_to_change(from).map_err(&fail)?;
+        let new = self.place_to_change(to).map_err(&fail)?;
         renameat(
             &old.dir,
             old.name.as_os_str(),
@@ -142,7 +142,7 @@ impl Fs {
     pub fn link(&self, from: &Path, to: &Path) -> Result<(), FsError> {
         let fail = failing("link", from);
         let old = self.place(from).map_err(&fail)?;
-        let new = self.place(to).map_err(&fail)?;
+        let new = self.place_to_change(to).map_err(&fail)?;
         linkat(
             &old.dir,
             old.name.as_os_str(),

@@ -5,12 +5,14 @@
 //! open folder, so that nothing can be put in its way between a look and an act. What is written
 //! is complete and on the disk before it gets its name (`write`). Nothing here follows a link that
 //! is the last name of a path, and nothing crosses into another mount while removing (`remove`).
+//! Nothing is changed in the store of Nix by way of a link that leads there (`store`).
 
 mod border;
 mod change;
 mod open;
 mod remove;
 mod space;
+mod store;
 #[cfg(test)]
 pub(crate) mod testing;
 mod write;

@@ -32,17 +32,36 @@ pub(super) struct Place {
 
 /// Opens the folder that holds `path`; links on the way are followed inside the root.
 pub(super) fn place(root: &Path, path: &Path) -> io::Result<Place> {
-    let mut names = names(path)?;
-    let name = names.pop().unwrap_or_else(|| OsStr::new("."));
+    let (names, name) = folder_and_name(path)?;
     Ok(Place {
         dir: resolve(open_root(root)?, &names)?,
         name: name.to_owned(),
     })
 }
 
+/// As [`place`], with whether a link was followed on the way. Where none is there, which is the
+/// rule, it costs no more calls.
+pub(super) fn place_and_whether_linked(root: &Path, path: &Path) -> io::Result<(Place, bool)> {
+    let (names, name) = folder_and_name(path)?;
+    let (dir, linked) = resolve_noting_links(open_root(root)?, &names)?;
+    let name = name.to_owned();
+    Ok((Place { dir, name }, linked))
+}
+
+fn folder_and_name(path: &Path) -> io::Result<(Vec<&OsStr>, &OsStr)> {
+    let mut names = names(path)?;
+    let name = names.pop().unwrap_or_else(|| OsStr::new("."));
+    Ok((names, name))
+}
+
 /// Opens the folder `path` for lookups, following links inside the root, the last one too.
 pub(super) fn directory(root: &Path, path: &Path) -> io::Result<OwnedFd> {
     resolve(open_root(root)?, &names(path)?)
+}
+
+/// Opens the folder above, for lookups.
+pub(super) fn above(dir: &OwnedFd) -> nix::Result<OwnedFd> {
+    openat(dir, "..", lookup_flags(), Mode::empty())
 }
 
 /// Opens a name in a folder as a folder that can be listed and synced; a link is refused.
@@ -93,20 +112,46 @@ fn resolve(root: OwnedFd, names: &[&OsStr]) -> io::Result<OwnedFd> {
         return Ok(root);
     }
     #[cfg(target_os = "linux")]
-    if let Some(answer) = resolve_in_kernel(&root, names) {
+    if let Some(answer) = resolve_in_kernel(&root, names, Links::Followed) {
         return Ok(answer?);
+    }
+    Ok(resolve_by_name(root, names)?.0)
+}
+
+fn resolve_noting_links(root: OwnedFd, names: &[&OsStr]) -> io::Result<(OwnedFd, bool)> {
+    if names.is_empty() {
+        return Ok((root, false));
+    }
+    #[cfg(target_os = "linux")]
+    match resolve_in_kernel(&root, names, Links::Refused) {
+        Some(Err(Errno::ELOOP)) => return Ok((resolve(root, names)?, true)),
+        Some(answer) => return Ok((answer?, false)),
+        None => {}
     }
     Ok(resolve_by_name(root, names)?)
 }
 
+/// What becomes of links on the way.
+#[cfg(target_os = "linux")]
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Links {
+    Followed,
+    /// With `ELOOP`.
+    Refused,
+}
+
 /// One `openat2`; `None` when the kernel cannot answer and the names must be walked.
 #[cfg(target_os = "linux")]
-fn resolve_in_kernel(root: &OwnedFd, names: &[&OsStr]) -> Option<nix::Result<OwnedFd>> {
+fn resolve_in_kernel(
+    root: &OwnedFd,
+    names: &[&OsStr],
+    links: Links,
+) -> Option<nix::Result<OwnedFd>> {
     use nix::fcntl::{OpenHow, ResolveFlag, openat2};
     let path: PathBuf = names.iter().collect();
-    let how = OpenHow::new()
-        .flags(lookup_flags())
-        .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
+    let mut resolve = ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS;
+    resolve.set(ResolveFlag::RESOLVE_NO_SYMLINKS, links == Links::Refused);
+    let how = OpenHow::new().flags(lookup_flags()).resolve(resolve);
     for _ in 0..RACE_ATTEMPTS {
         match openat2(root, &path, how) {
             Err(Errno::EAGAIN) => {}
@@ -118,7 +163,8 @@ fn resolve_in_kernel(root: &OwnedFd, names: &[&OsStr]) -> Option<nix::Result<Own
     None
 }
 
-fn resolve_by_name(root: OwnedFd, names: &[&OsStr]) -> nix::Result<OwnedFd> {
+/// The folder, and whether a link led there.
+fn resolve_by_name(root: OwnedFd, names: &[&OsStr]) -> nix::Result<(OwnedFd, bool)> {
     let mut pending: VecDeque<OsString> = names.iter().map(|&name| name.to_owned()).collect();
     let mut below: Vec<OwnedFd> = Vec::new();
     let mut links = 0;
@@ -159,7 +205,7 @@ fn resolve_by_name(root: OwnedFd, names: &[&OsStr]) -> nix::Result<OwnedFd> {
             Err(errno) => return Err(errno),
         }
     }
-    Ok(below.pop().unwrap_or(root))
+    Ok((below.pop().unwrap_or(root), links > 0))
 }
 
 #[cfg(test)]
@@ -188,28 +234,31 @@ mod tests {
         symlink("loop", root.join("loop")).unwrap();
         symlink("absolute/b", root.join("twice")).unwrap();
         symlink("file", root.join("to-file")).unwrap();
-        for (path, expected) in [
-            ("a/b", Some("a/b")),
-            ("absolute/b", Some("a/b")),
-            ("relative", Some("a/b")),
-            ("a/up", Some("etc")),
-            ("twice", Some("a/b")),
-            ("escape", None),
-            ("loop/x", None),
-            ("file/x", None),
-            ("to-file", None),
-            ("missing", None),
+        for (path, expected, linked) in [
+            ("a/b", Some("a/b"), false),
+            ("absolute/b", Some("a/b"), true),
+            ("relative", Some("a/b"), true),
+            ("a/up", Some("etc"), true),
+            ("twice", Some("a/b"), true),
+            ("escape", None, true),
+            ("loop/x", None, true),
+            ("file/x", None, false),
+            ("to-file", None, true),
+            ("missing", None, false),
         ] {
             let names = names(Path::new(path)).unwrap();
-            let walked = resolve_by_name(open_root(&root).unwrap(), &names)
-                .ok()
-                .map(identity);
+            let open = || open_root(&root).unwrap();
             let expected = expected.map(|real| {
                 std::os::unix::fs::MetadataExt::ino(&std::fs::metadata(root.join(real)).unwrap())
             });
-            assert_eq!(walked, expected, "walked {path}");
+            let noted = expected.map(|expected| (expected, linked));
+            let answer = |(fd, linked)| (identity(fd), linked);
+            let walked = resolve_by_name(open(), &names).ok().map(answer);
+            assert_eq!(walked, noted, "walked {path}");
+            let either = resolve_noting_links(open(), &names).ok().map(answer);
+            assert_eq!(either, noted, "{path}");
             #[cfg(target_os = "linux")]
-            if let Some(answer) = resolve_in_kernel(&open_root(&root).unwrap(), &names) {
+            if let Some(answer) = resolve_in_kernel(&open(), &names, Links::Followed) {
                 assert_eq!(answer.ok().map(identity), expected, "kernel {path}");
             }
         }

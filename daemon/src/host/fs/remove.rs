@@ -57,7 +57,7 @@ impl Fs {
         each: &mut dyn FnMut(),
     ) -> Result<Vec<FsError>, FsError> {
         let fail = failing("remove", path);
-        let Some(place) = self.find(path).map_err(&fail)? else {
+        let Some(place) = self.find_to_remove(path).map_err(&fail)? else {
             return Ok(Vec::new());
         };
         let mut walk = Walk {
@@ -276,9 +276,10 @@ fn reason(errno: Errno) -> io::Error {
     }
 }
 
+/// Device and inode: what a file or folder is known by.
 // The widths of these fields differ between Linux and macOS.
 #[allow(clippy::unnecessary_cast, clippy::cast_sign_loss)]
-fn identity(stat: &FileStat) -> (u64, u64) {
+pub(super) fn identity(stat: &FileStat) -> (u64, u64) {
     (stat.st_dev as u64, stat.st_ino as u64)
 }
 

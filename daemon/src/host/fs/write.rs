@@ -55,7 +55,7 @@ impl Fs {
         owner: Option<(u32, u32)>,
         fill: &mut dyn FnMut(&mut File) -> io::Result<()>,
     ) -> Result<(), FsError> {
-        let place = self.place(path).map_err(failing("write", path))?;
+        let place = self.place_to_change(path).map_err(failing("write", path))?;
         replace(&place, mode, owner, fill).map_err(failing("write", path))
     }
 
@@ -79,7 +79,7 @@ impl Fs {
     /// # Errors
     /// When it cannot be made, or something other than a link is there.
     pub fn symlink(&self, target: &Path, path: &Path) -> Result<(), FsError> {
-        let place = self.place(path).map_err(failing("link", path))?;
+        let place = self.place_to_change(path).map_err(failing("link", path))?;
         replace_link(&place, target).map_err(failing("link", path))
     }
 
@@ -90,7 +90,7 @@ impl Fs {
     /// When the folder cannot be read or a file not removed.
     pub fn sweep_temporaries(&self, dir: &Path) -> Result<usize, FsError> {
         let fail = failing("remove the temporary files in", dir);
-        let Some(place) = self.find(dir).map_err(&fail)? else {
+        let Some(place) = self.find_to_remove(dir).map_err(&fail)? else {
             return Ok(0);
         };
         match open::listable(&place.dir, &place.name) {
