@@ -49,6 +49,8 @@ fn the_machine_is_as_before_and_a_second_time_is_no_error() {
     );
     assert_as(&before, &world);
     assert!(!world.machine.exists("/nix").unwrap());
+    let copies = "/var/lib/nixctl/database";
+    assert!(!world.machine.exists(copies).unwrap());
     let status = world.json("status").unwrap();
     assert_eq!(status["nix_version"], "", "{status}");
 

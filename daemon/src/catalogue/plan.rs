@@ -18,6 +18,7 @@ use super::preflight::{self, Needs};
 use super::{Planned, adopt, ids, linux, own, uninstall};
 use crate::engine::step::PlannedStep;
 use crate::engine::{Owned, Step};
+use crate::health::database::COPIES_DIR;
 use crate::host::Host;
 use crate::payload::Release;
 use crate::payload::files::hex;
@@ -93,7 +94,8 @@ pub fn install_plan(
 /// # Errors
 /// When the machine cannot be probed.
 pub fn uninstall_plan(host: &Host, owned: &[Owned], request: &UninstallRequest) -> Result<Planned> {
-    let steps = uninstall::uninstall(owned, request.keep_store);
+    let copies = host.fs.meta(Path::new(COPIES_DIR))?.is_some();
+    let steps = uninstall::uninstall(owned, request.keep_store, copies);
     let notes = match (steps.is_empty(), request.keep_store) {
         (true, _) => vec!["nixctl owns no Nix here: there is nothing to take off".to_owned()],
         (false, true) => {

@@ -177,6 +177,32 @@ fn an_image_can_be_planned_from_facts_to_lines() {
 }
 
 #[test]
+fn an_uninstall_takes_copies_of_the_database_that_are_there() {
+    use crate::health::database::COPIES_DIR;
+    let bare = crate::catalogue::facts::testing::Machine::new();
+    let copied = crate::catalogue::facts::testing::Machine::new().directory(COPIES_DIR);
+    let tree = crate::resource::nix_tree::NixTree {
+        store_gid: 0,
+        keep: false,
+    };
+    let owned = [Owned {
+        order: 0,
+        by: nixctl_proto::OperationId::from_parts(0, 0),
+        resource: Resource::NixTree(tree),
+        undo: Undo::Created,
+    }];
+    let request = UninstallRequest::default();
+    let lines = |machine: &crate::catalogue::facts::testing::Machine| -> Vec<String> {
+        let planned = uninstall_plan(&machine.host(), &owned, &request).unwrap();
+        let steps = planned.view.steps.into_iter();
+        steps.skip(1).map(|step| step.summary).collect()
+    };
+    assert_eq!(lines(&bare), [""; 0]);
+    let expected = format!("remove the copies of Nix's database in {COPIES_DIR}");
+    assert_eq!(lines(&copied), [expected]);
+}
+
+#[test]
 fn what_an_uninstall_leaves_is_no_removal_unless_nothing_else_is_done() {
     let machine = crate::catalogue::facts::testing::Machine::new();
     let tree = |keep| Resource::NixTree(crate::resource::nix_tree::NixTree { store_gid: 0, keep });

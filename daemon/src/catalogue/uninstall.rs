@@ -2,15 +2,17 @@
 
 use super::own;
 use crate::engine::{Owned, Step};
-use crate::resource::Resource;
+use crate::health::database::COPIES_DIR;
 use crate::resource::nix_tree::NixTree;
+use crate::resource::{Resource, Undo};
 
 /// The steps of taking Nix off; none when nothing is owned.
 ///
 /// With `keep_store` the tree below /nix stays, with the release, its registration and the
 /// profile: a later install takes them back. `owned` is in the order of making; what belongs to
-/// the daemon itself is left out.
-pub fn uninstall(owned: &[Owned], keep_store: bool) -> Vec<Step> {
+/// the daemon itself is left out. `copies` of Nix's database, when there are any, go after the
+/// database: what Nix is installed next has another one, for which they are of no use.
+pub fn uninstall(owned: &[Owned], keep_store: bool, copies: bool) -> Vec<Step> {
     let nix: Vec<&Owned> = owned
         .iter()
         .filter(|owned| !own::is_own(&owned.resource))
@@ -18,7 +20,8 @@ pub fn uninstall(owned: &[Owned], keep_store: bool) -> Vec<Step> {
     if keep_store && nix.iter().all(|owned| is_store(&owned.resource)) {
         return Vec::new(); // what is left is what shall stay
     }
-    nix.into_iter()
+    let mut steps: Vec<Step> = nix
+        .into_iter()
         .rev()
         .cloned()
         .filter_map(|Owned { resource, undo, .. }| match resource {
@@ -29,7 +32,20 @@ pub fn uninstall(owned: &[Owned], keep_store: bool) -> Vec<Step> {
             resource if keep_store && is_store(&resource) => None,
             resource => Some(Step::Remove(resource, undo)),
         })
-        .collect()
+        .collect();
+    if copies && steps.iter().any(takes_database) {
+        steps.push(Step::Discard(COPIES_DIR.into()));
+    }
+    steps
+}
+
+/// Whether Nix's database goes whole with a step; one that was there before us stays.
+fn takes_database(step: &Step) -> bool {
+    match step {
+        Step::Remove(Resource::NixTree(tree), Undo::Created) => !tree.keep,
+        Step::Remove(Resource::Registration(_), Undo::Created) => true,
+        _ => false,
+    }
 }
 
 /// Whether a resource lies below /nix and stays with the store.
@@ -68,7 +84,6 @@ mod tests {
     use nixctl_proto::OperationId;
 
     use super::*;
-    use crate::resource::Undo;
     use crate::resource::directory::Directory;
     use crate::resource::group::Group;
     use crate::resource::profile::Profile;
@@ -133,7 +148,7 @@ mod tests {
             .cloned()
             .map(|o| Step::Remove(o.resource, o.undo))
             .collect();
-        assert_eq!(uninstall(&all, false), expected);
+        assert_eq!(uninstall(&all, false, false), expected);
         assert_eq!(
             self_uninstall(&all),
             [Step::Remove(all[0].resource.clone(), Undo::Created)]
@@ -141,15 +156,34 @@ mod tests {
     }
 
     #[test]
+    fn copies_of_the_database_go_with_it_and_after_it() {
+        let all = owned();
+        let discard = Step::Discard(COPIES_DIR.into());
+        let steps = uninstall(&all, false, true);
+        assert_eq!(steps.last(), Some(&discard));
+        assert_eq!(steps[..steps.len() - 1], uninstall(&all, false, false));
+        // What they are copies of stays.
+        let mut others = owned();
+        for it in others.iter_mut().filter(|it| is_store(&it.resource)) {
+            it.undo = Undo::Entries(vec!["var".to_owned()]);
+        }
+        for (owned, keep_store) in [(&all, true), (&others, false), (&all[..2].to_vec(), false)] {
+            let steps = uninstall(owned, keep_store, true);
+            assert!(!steps.is_empty() && !steps.contains(&discard), "{steps:?}");
+        }
+        assert_eq!(uninstall(&[], false, true), []);
+    }
+
+    #[test]
     fn nothing_owned_is_nothing_to_do() {
-        assert_eq!(uninstall(&[], false), []);
-        assert_eq!(uninstall(&owned()[..1], false), []);
+        assert_eq!(uninstall(&[], false, false), []);
+        assert_eq!(uninstall(&owned()[..1], false, false), []);
         assert_eq!(self_uninstall(&[]), []);
     }
 
     #[test]
     fn the_store_can_stay() {
-        let steps = uninstall(&owned(), true);
+        let steps = uninstall(&owned(), true, false);
         assert_eq!(
             steps,
             [
@@ -166,7 +200,7 @@ mod tests {
             .into_iter()
             .filter(|o| is_store(&o.resource))
             .collect();
-        assert_eq!(uninstall(&store, true), []);
-        assert_eq!(uninstall(&store, false).len(), 3);
+        assert_eq!(uninstall(&store, true, false), []);
+        assert_eq!(uninstall(&store, false, false).len(), 3);
     }
 }

@@ -6,6 +6,7 @@ use nixctl_proto::plan::PlanAction;
 use nixctl_proto::{Code, Failure};
 use serde::{Deserialize, Serialize};
 
+use crate::health::database::COPIES_DIR;
 use crate::health::mend::Mend;
 use crate::health::self_test::SelfTest;
 use crate::host::Host;
@@ -27,8 +28,8 @@ pub enum Step {
     Fetch(Fetch),
     /// Proves that Nix works.
     SelfTest(SelfTest),
-    /// Removes a file of our own that is not needed any more: a download, or a program that was
-    /// put aside.
+    /// Removes what is our own and not needed any more: a download, a program that was put aside,
+    /// or the copies of a database that is gone.
     Discard(PathBuf),
     /// Makes a resource like [`Step::Ensure`], but owns it with this undo data besides what was
     /// read before ([`Step::owned_undo`]): others made it, and it is ours from now on, to be taken
@@ -68,7 +69,7 @@ impl Step {
             Step::Remove(Resource::Payload(_), _) => true,
             // The database goes whole, and with it what users have built and installed.
             Step::Remove(Resource::Registration(_), Undo::Created) => true,
-            Step::Discard(path) => program::is_aside(path),
+            Step::Discard(path) => program::is_aside(path) || is_copies(path),
             Step::Remove(..)
             | Step::Ensure(_)
             | Step::Adopt(..)
@@ -134,6 +135,8 @@ impl Step {
             Step::Discard(path) => {
                 let what = if program::is_aside(path) {
                     "remove for good the program that was put aside at"
+                } else if is_copies(path) {
+                    "remove the copies of Nix's database in"
                 } else {
                     "remove the download"
                 };
@@ -193,11 +196,12 @@ impl Step {
                 Ok(Undone::Clean)
             }
             Step::Discard(path) => {
-                context
-                    .host
-                    .fs
-                    .remove_file(path)
-                    .map_err(ResourceError::from)?;
+                let fs = &context.host.fs;
+                let removed = match is_copies(path) {
+                    true => fs.remove_tree_with(path, context.cancel),
+                    false => fs.remove_file(path),
+                };
+                removed.map_err(ResourceError::from)?;
                 Ok(Undone::Clean)
             }
             Step::Switch(_) => Err(not_here()),
@@ -336,6 +340,11 @@ impl From<Failure> for StepFailure {
     }
 }
 
+/// Whether a path is where the copies of Nix's database lie.
+fn is_copies(path: &Path) -> bool {
+    path == Path::new(COPIES_DIR)
+}
+
 fn sync_mend(mend: &Mend, host: &Host) -> Result<(), StepFailure> {
     if let Some(path) = mend.unsynced()
         && host.fs.meta(path).map_err(ResourceError::from)?.is_some()
@@ -354,42 +363,5 @@ fn not_here() -> StepFailure {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::resource::registration::Registration;
-    use crate::resource::testing::Machine;
-
-    #[test]
-    fn what_users_have_registered_does_not_come_back() {
-        let remove = |undo| {
-            let sha256 = String::new();
-            Step::Remove(Resource::Registration(Registration { sha256 }), undo)
-        };
-        assert!(remove(Undo::Created).is_irreversible());
-        assert!(!remove(Undo::Entries(Vec::new())).is_irreversible());
-    }
-
-    #[test]
-    fn what_cannot_be_looked_at_still_comes_off() {
-        let machine = Machine::new();
-        // A folder where the accounts are: they cannot be read.
-        std::fs::create_dir(machine.path("/etc/group")).unwrap();
-        let group = crate::resource::group::Group {
-            name: "nixctl".to_owned(),
-        };
-        assert!(group.probe(&machine.host).is_err());
-        let step = Step::Remove(Resource::Group(group), Undo::Created);
-        let undo = step.prepare(&machine.context());
-        assert_eq!(undo, Ok(Undo::Created));
-    }
-
-    #[test]
-    fn what_programs_wrote_is_synced_where_there_is_something() {
-        let machine = Machine::new();
-        let name = "nixctl".to_owned();
-        let group = Resource::Group(crate::resource::group::Group { name });
-        assert_eq!(Step::Ensure(group.clone()).sync(&machine.host), Ok(()));
-        std::fs::remove_dir(machine.path("/etc")).unwrap();
-        assert_eq!(Step::Ensure(group).sync(&machine.host), Ok(()));
-    }
-}
+#[path = "step_tests.rs"]
+mod tests;
