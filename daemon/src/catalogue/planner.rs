@@ -199,6 +199,7 @@ mod tests {
                 settings: &settings,
                 owned: std::slice::from_ref(&owned),
                 recorded: &Recorded::default(),
+                unwatched: None,
                 cancel: &Cancel::default(),
             });
             let view = planned.unwrap().view;

@@ -63,6 +63,8 @@ pub struct Question<'a> {
     pub owned: &'a [Owned],
     /// What earlier switches left word of.
     pub recorded: &'a Recorded,
+    /// What cannot be watched between two rounds of checks, and why.
+    pub unwatched: Option<&'a str>,
     /// Asked whether to stop.
     pub cancel: &'a Cancel,
 }

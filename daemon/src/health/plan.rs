@@ -60,6 +60,7 @@ pub fn plan(question: &Question<'_>, request: &RepairRequest) -> Result<Planned,
         owned: &owned,
         is_deep,
         operations: &[],
+        unwatched: question.unwatched,
         settings: question.settings,
         cancel: question.cancel,
     };

@@ -83,6 +83,7 @@ mod tests {
             owned: &[],
             is_deep: true,
             operations: &[],
+            unwatched: None,
             settings: &Default::default(),
             cancel,
         };

@@ -45,6 +45,8 @@ struct Inner {
     host: Host,
     tell: Tell,
     watch: OnceLock<Watch>,
+    /// Why there is no watch.
+    refused: Mutex<Option<String>>,
     aim: Mutex<Aim>,
     signals: Mutex<Signals>,
 }
@@ -75,20 +77,12 @@ impl Sentinel {
             host,
             tell,
             watch: OnceLock::new(),
+            refused: Mutex::default(),
             aim: Mutex::default(),
             signals: Mutex::default(),
         });
         let (listening, thread) = listen(&inner);
-        let weak = Arc::downgrade(&inner);
-        let of_files = Box::new(move |areas| {
-            if let Some(inner) = weak.upgrade() {
-                inner.files_changed(areas);
-            }
-        });
-        match Watch::start(Vec::new(), of_files) {
-            Ok(watch) => drop(inner.watch.set(watch)),
-            Err(error) => tracing::warn!("{error}; changes are seen by the next round only"),
-        }
+        watch(&inner);
         Sentinel {
             inner,
             listening,
@@ -109,8 +103,11 @@ impl Sentinel {
     }
 
     /// Watches everything anew, before everything is looked at and after something was mounted:
-    /// what is mounted over a folder is not heard from it.
+    /// what is mounted over a folder is not heard from it. What was refused before is tried again.
     pub fn refresh(&self) {
+        if self.inner.watch.get().is_none() {
+            watch(&self.inner);
+        }
         self.inner.aim();
         self.listen_to_units();
         if let Some(watch) = self.inner.watch.get() {
@@ -120,7 +117,10 @@ impl Sentinel {
 
     /// What cannot be watched, and why.
     pub fn trouble(&self) -> Option<String> {
-        self.inner.watch.get().and_then(Watch::trouble)
+        match self.inner.watch.get() {
+            Some(watch) => watch.trouble(),
+            None => lock(&self.inner.refused).clone(),
+        }
     }
 
     fn listen_to_units(&self) {
@@ -146,6 +146,28 @@ impl Drop for Sentinel {
             let _ = thread.join();
         }
     }
+}
+
+/// Begins to watch files, nothing at first.
+fn watch(inner: &Arc<Inner>) {
+    let weak = Arc::downgrade(inner);
+    let of_files = Box::new(move |areas| {
+        if let Some(inner) = weak.upgrade() {
+            inner.files_changed(areas);
+        }
+    });
+    let refused = match Watch::start(Vec::new(), of_files) {
+        Ok(watch) => {
+            drop(inner.watch.set(watch));
+            None
+        }
+        Err(error) => Some(error.to_string()),
+    };
+    let mut before = lock(&inner.refused);
+    if let Some(why) = refused.as_ref().filter(|_| *before != refused) {
+        tracing::warn!("{why}; changes are seen by the next round only");
+    }
+    *before = refused;
 }
 
 /// Hears of units, and starts the thread that tells of them.

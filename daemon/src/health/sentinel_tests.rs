@@ -10,6 +10,25 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Time within which nothing must be told: longer than the watch waits for more.
 const QUIET: Duration = Duration::from_millis(2500);
 
+impl Sentinel {
+    /// One that may watch nothing.
+    pub(crate) fn refused(host: Host, why: &str) -> Sentinel {
+        let inner = Inner {
+            host,
+            tell: Arc::new(|_, _| {}),
+            watch: OnceLock::new(),
+            refused: Mutex::new(Some(why.to_owned())),
+            aim: Mutex::default(),
+            signals: Mutex::default(),
+        };
+        Sentinel {
+            inner: Arc::new(inner),
+            listening: None,
+            thread: None,
+        }
+    }
+}
+
 struct Machine {
     dir: tempfile::TempDir,
     services: Arc<FakeServices>,
@@ -149,4 +168,36 @@ fn it_ends_when_it_is_dropped() {
     // Whoever tells is gone, too.
     assert!(machine.told.recv_timeout(PATIENCE).is_err());
     assert_eq!(machine.told.recv(), Err(std::sync::mpsc::RecvError));
+}
+
+/// The number of open files is the process's own, so it is limited only where each test has one.
+#[test]
+fn a_watch_that_is_refused_is_said_and_tried_again() {
+    use rustix::process::{Resource as Limit, getrlimit, setrlimit};
+    if std::env::var_os("NEXTEST").is_none() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir_all(dir.path().join("etc/nix")).unwrap();
+    let (host, ..) = fake::host(dir.path());
+    let (sender, told) = channel();
+    let tell: Tell = Arc::new(move |cause, areas| sender.send((cause, areas)).unwrap());
+    let before = getrlimit(Limit::Nofile);
+    let none = rustix::process::Rlimit {
+        current: Some(0),
+        ..before
+    };
+    setrlimit(Limit::Nofile, none).unwrap();
+    let sentinel = Sentinel::start(host, tell);
+    let trouble = sentinel.trouble().unwrap();
+    assert!(trouble.contains("max_user_instances"), "{trouble}");
+    sentinel.refresh();
+    assert_eq!(sentinel.trouble(), Some(trouble));
+    setrlimit(Limit::Nofile, before).unwrap();
+    sentinel.set(&owned(), &Settings::default());
+    sentinel.refresh();
+    assert_eq!(sentinel.trouble(), None);
+    std::fs::create_dir_all(dir.path().join("nix/store")).unwrap();
+    let (cause, areas) = told.recv_timeout(PATIENCE).expect("nothing was told");
+    assert!(cause == Cause::Files && areas.holds("tree"), "{areas:?}");
 }

@@ -168,6 +168,7 @@ fn looked(machine: &Machine, owned: &[Resource], is_deep: bool) -> Vec<Found> {
         owned,
         is_deep,
         operations: &[],
+        unwatched: None,
         settings: &Default::default(),
         cancel: &Cancel::default(),
     };
@@ -228,6 +229,7 @@ fn what_rounds_cost() {
             owned: &owned,
             is_deep,
             operations: &[],
+            unwatched: None,
             settings: &Default::default(),
             cancel: &Cancel::default(),
         };

@@ -266,6 +266,9 @@ checks! {
     CannotLook = Own / "cannot-look", Warning, Ask,
         "a check could not be made",
         "A file could not be read, or a program did not answer before its deadline. What this check would have found is not known.";
+    Unwatched = Own / "unwatched", Warning, Ask,
+        "files that change are not heard of",
+        "The kernel tells nixctld when files that matter change, and it refuses to; mostly because a limit is reached, which all programs of root share (`sysctl fs.inotify`). Nothing goes unseen: what changes is found by the next round of all checks (`health.interval_seconds`), only later. Each of them tries to watch again.";
 
     StoreGone = Tree / "store-gone", Critical, Ask,
         "the store is gone",

@@ -122,11 +122,6 @@ impl Engine {
         let newest = care.remembered.history.events().rev();
         newest.take(limit).map(event).collect()
     }
-
-    /// Something happened that may be a reason to look at these areas.
-    pub fn notice(&self, cause: Cause, areas: Areas) {
-        self.shared().notice(cause, areas);
-    }
 }
 
 impl Care {
@@ -217,6 +212,11 @@ impl Shared {
         if let Some(sentinel) = lock(&self.sentinel).as_ref() {
             sentinel.set(&owned, &self.settings());
         }
+    }
+
+    /// What cannot be watched, and why.
+    pub(super) fn unwatched(&self) -> Option<String> {
+        lock(&self.sentinel).as_ref().and_then(Sentinel::trouble)
     }
 
     /// Something happened that may be a reason to look.

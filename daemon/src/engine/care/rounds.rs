@@ -170,11 +170,13 @@ impl Shared {
             .map(|it| it.resource)
             .collect();
         let operations = self.open_operations();
+        let unwatched = self.unwatched();
         let scene = Scene {
             host: &self.host,
             owned: &owned,
             is_deep,
             operations: &operations,
+            unwatched: unwatched.as_deref(),
             settings: &settings,
             cancel,
         };

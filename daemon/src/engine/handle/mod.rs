@@ -156,6 +156,7 @@ impl Engine {
             settings: &settings,
             owned: &self.shared.store.owned(),
             recorded: &self.shared.recorded(),
+            unwatched: self.shared.unwatched().as_deref(),
             cancel: &Cancel::default(),
         })?;
         Ok(planned.view)

@@ -33,6 +33,7 @@ impl Run<'_> {
             settings: &settings,
             owned: &owned,
             recorded: &self.shared.recorded(),
+            unwatched: self.shared.unwatched().as_deref(),
             cancel: &self.cancel,
         });
         match self.cancel.requested() {

@@ -4,7 +4,9 @@ use nixctl_proto::health::{HealthEventKind, Target};
 use nixctl_proto::request::RepairRequest;
 
 use super::*;
+use crate::engine::handle::lock;
 use crate::health;
+use crate::health::sentinel::Sentinel;
 
 const CHECK: &str = "own.lost";
 
@@ -119,6 +121,32 @@ fn a_daemon_for_one_call_repairs_only_what_it_is_asked_for() {
         nothing.notes.iter().any(|it| it.contains("nothing of it")),
         "{nothing:?}"
     );
+    stop(engine);
+}
+
+#[test]
+fn what_cannot_be_watched_is_a_finding_that_a_repair_does_not_forget() {
+    let fixture = Fixture::new();
+    let engine = installed(&fixture, false);
+    let deaf = Sentinel::refused(fixture.host(), "cannot watch files: the limit is reached");
+    *lock(&engine.shared().sentinel) = Some(deaf);
+    let unwatched = || {
+        let all = engine.findings().findings.into_iter();
+        all.filter(|it| it.check == "own.unwatched")
+            .collect::<Vec<_>>()
+    };
+    engine.check(&["own.unwatched".to_owned()]).unwrap();
+    let found = unwatched();
+    assert_eq!(found.len(), 1);
+    assert_eq!(found[0].seen, "cannot watch files: the limit is reached");
+    assert!(found[0].remedy.is_none() && !found[0].help.is_empty());
+    let view = repair(&engine, Some("own.unwatched"));
+    assert_eq!(view.state, State::Succeeded);
+    assert!(view.notes[0].contains("sysctl"), "{view:?}");
+    assert_eq!(unwatched().len(), 1);
+    // What was refused is tried again by who looks at everything.
+    engine.check(&[]).unwrap();
+    assert_eq!(unwatched(), []);
     stop(engine);
 }
 

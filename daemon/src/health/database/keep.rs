@@ -91,6 +91,7 @@ fn is_away(host: &Host, cancel: &Cancel) -> Result<bool, LookError> {
         owned: &[],
         is_deep: false,
         operations: &[],
+        unwatched: None,
         settings: &Settings::default(),
         cancel,
     })

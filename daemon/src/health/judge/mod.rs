@@ -130,7 +130,11 @@ pub fn judge(facts: &Facts) -> Vec<Found> {
     match facts {
         Facts::Mounts(facts) => mounts::judge(facts),
         Facts::Daemon(facts) => daemon::judge(facts),
-        Facts::Own(facts) => owned::judge(facts),
+        Facts::Own { things, unwatched } => {
+            let mut found = owned::judge(things);
+            found.extend(unwatched.as_deref().map(owned::unwatched));
+            found
+        }
         Facts::Tree(facts) => tree::judge(facts),
         Facts::Accounts(facts) => accounts::judge(facts),
         Facts::Conf(facts) => conf::judge(facts),

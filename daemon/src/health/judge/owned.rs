@@ -18,6 +18,16 @@ pub(super) fn judge(facts: &[OwnedFact]) -> Vec<Found> {
     facts.iter().filter_map(one).collect()
 }
 
+pub(super) fn unwatched(why: &str) -> Found {
+    Found::new(Check::Unwatched, "files")
+        .seen(why)
+        .expected("the kernel tells of files that change")
+        .help(
+            "where a limit is reached, raise it (`sysctl fs.inotify` shows it), \
+             or end the programs that use it up",
+        )
+}
+
 fn one(fact: &OwnedFact) -> Option<Found> {
     let resource = &fact.resource;
     let subject = subject(resource);
@@ -121,6 +131,7 @@ mod tests {
     use super::super::testing::ids;
     use super::*;
     use crate::health::judge::Cure;
+    use crate::health::look::Facts;
     use crate::resource::block::Block;
     use crate::resource::file::File;
     use crate::resource::group::Group;
@@ -230,6 +241,21 @@ mod tests {
         let mut fact = fact(block(), Presence::Absent);
         fact.has_folder = false;
         assert_eq!(judge(&[fact]), []);
+    }
+
+    #[test]
+    fn what_cannot_be_watched_is_said_and_left_to_a_person() {
+        let judged = |unwatched: Option<&str>| {
+            super::super::judge(&Facts::Own {
+                things: Vec::new(),
+                unwatched: unwatched.map(str::to_owned),
+            })
+        };
+        assert_eq!(judged(None), []);
+        let found = judged(Some("cannot watch /etc: the limit is reached"));
+        assert_eq!(ids(&found), ["own.unwatched files"]);
+        assert_eq!(found[0].seen, "cannot watch /etc: the limit is reached");
+        assert!(found[0].cures.is_empty() && found[0].help.contains("sysctl"));
     }
 
     #[test]

@@ -93,6 +93,7 @@ mod tests {
             owned: &[],
             is_deep: false,
             operations: &[],
+            unwatched: None,
             settings: &settings,
             cancel: &Cancel::default(),
         };

@@ -93,6 +93,8 @@ pub struct Scene<'a> {
     pub is_deep: bool,
     /// Operations that are not over.
     pub operations: &'a [operations::Open],
+    /// What cannot be watched between two rounds, and why.
+    pub unwatched: Option<&'a str>,
     /// Settings in force.
     pub settings: &'a Settings,
     /// Asked whether to stop.
@@ -160,7 +162,12 @@ pub enum Facts {
     /// Of [`Area::Daemon`].
     Daemon(Box<daemon::DaemonFacts>),
     /// Of [`Area::Own`].
-    Own(Vec<owned::OwnedFact>),
+    Own {
+        /// Each thing.
+        things: Vec<owned::OwnedFact>,
+        /// What cannot be watched, and why.
+        unwatched: Option<String>,
+    },
     /// Of [`Area::Tree`].
     Tree(Box<tree::TreeFacts>),
     /// Of [`Area::Accounts`].
@@ -201,9 +208,10 @@ pub fn look(scene: &Scene<'_>, area: Area) -> Result<Facts> {
         Area::Mounts => Facts::Mounts(Box::new(mounts::look(scene)?)),
         Area::Daemon => Facts::Daemon(Box::new(daemon::look(scene, &expected)?)),
         Area::Own => {
-            let mut facts = owned::look(scene, owned::is_own_area);
-            facts.extend(owned::state(scene));
-            Facts::Own(facts)
+            let mut things = owned::look(scene, owned::is_own_area);
+            things.extend(owned::state(scene));
+            let unwatched = scene.unwatched.map(str::to_owned);
+            Facts::Own { things, unwatched }
         }
         Area::Tree => Facts::Tree(Box::new(tree::look(scene, &expected)?)),
         Area::Accounts => Facts::Accounts(Box::new(accounts::look(scene, &expected)?)),
@@ -279,6 +287,7 @@ pub(crate) mod testing {
             owned,
             is_deep: true,
             operations: &[],
+            unwatched: None,
             settings: &Settings::default(),
             cancel: &Cancel::default(),
         };

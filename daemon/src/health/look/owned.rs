@@ -152,7 +152,7 @@ mod tests {
         ];
         let paths = |area| {
             let facts = look_at(&Machine::new(), &owned, area);
-            let (Facts::Own(all) | Facts::Shells(all)) = facts else {
+            let (Facts::Own { things: all, .. } | Facts::Shells(all)) = facts else {
                 panic!()
             };
             all.iter()

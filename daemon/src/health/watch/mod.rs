@@ -23,6 +23,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use ear::{Ear, Heard, Nudge};
+use nix::errno::Errno;
 pub use plan::{Counts, Target};
 use plan::{Meaning, Plan, There};
 
@@ -41,7 +42,7 @@ const REFRESH_DEADLINE: Duration = Duration::from_secs(5);
 #[derive(Debug, thiserror::Error)]
 pub enum WatchError {
     /// The kernel refused, or no thread could be started.
-    #[error("cannot watch files: {0}")]
+    #[error("cannot watch files: {}", why(.0))]
     Refused(#[from] io::Error),
 }
 
@@ -288,8 +289,11 @@ impl Armer {
                 is_new = true;
                 match self.ear.listen(&path, counts) {
                     Ok(()) => drop(self.watched.insert(path, counts)),
+                    // The folder that it was in tells when it comes back.
+                    Err(error) if is_gone(&error) => {}
                     Err(error) => {
-                        trouble = Some(format!("cannot watch {}: {error}", path.display()));
+                        let why = why(&error);
+                        trouble.get_or_insert(format!("cannot watch {}: {why}", path.display()));
                     }
                 }
             }
@@ -309,6 +313,22 @@ impl Armer {
         if self.watched.remove(path).is_some() {
             self.ear.ignore(path);
         }
+    }
+}
+
+fn is_gone(error: &io::Error) -> bool {
+    use io::ErrorKind::{NotADirectory, NotFound};
+    matches!(error.kind(), NotADirectory | NotFound)
+}
+
+/// The kernel's reason. Two of its numbers mean something else here than what their texts say.
+fn why(error: &io::Error) -> String {
+    match error.raw_os_error().map(Errno::from_raw) {
+        Some(Errno::ENOSPC) => "the limit fs.inotify.max_user_watches is reached".to_owned(),
+        Some(Errno::EMFILE) => {
+            "the limit fs.inotify.max_user_instances, or that of open files, is reached".to_owned()
+        }
+        _ => error.to_string(),
     }
 }
 

@@ -11,6 +11,21 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Time within which nothing must be told.
 const QUIET: Duration = Duration::from_millis(600);
 
+#[test]
+fn why_something_cannot_be_watched_is_said_in_words_that_fit() {
+    let error = |errno: Errno| io::Error::from(errno);
+    for (errno, expected) in [
+        (Errno::ENOSPC, "fs.inotify.max_user_watches"),
+        (Errno::EMFILE, "fs.inotify.max_user_instances"),
+        (Errno::EACCES, "Permission denied"),
+    ] {
+        let said = WatchError::Refused(error(errno)).to_string();
+        assert!(said.contains(expected), "{said}");
+        assert!(!is_gone(&error(errno)));
+    }
+    assert!(is_gone(&error(Errno::ENOENT)) && is_gone(&error(Errno::ENOTDIR)));
+}
+
 struct Machine {
     dir: tempfile::TempDir,
     watch: Watch,

@@ -346,6 +346,7 @@ impl Switch {
             settings: &Settings::default(),
             owned: &[],
             recorded: &Recorded::default(),
+            unwatched: None,
             cancel: &Cancel::default(),
         };
         gather(&question, &request, OperationKind::Switch)

@@ -149,6 +149,7 @@ mod tests {
             owned: &[],
             is_deep: false,
             operations: &[],
+            unwatched: None,
             settings: &Default::default(),
             cancel: &Cancel::default(),
         };
