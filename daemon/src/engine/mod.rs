@@ -39,6 +39,7 @@ pub use store::{Store, StoreError};
 
 use crate::catalogue::Planned;
 use crate::host::{Cancel, Host};
+use crate::payload::Release;
 
 /// Decides what an operation will do. Reads the machine, changes nothing.
 pub trait Planner: Send + Sync {
@@ -61,7 +62,7 @@ pub struct Question<'a> {
     pub settings: &'a Settings,
     /// What nixctl owns already, in the order of making.
     pub owned: &'a [Owned],
-    /// What earlier switches left word of.
+    /// What earlier operations left word of.
     pub recorded: &'a Recorded,
     /// What cannot be watched between two rounds of checks, and why.
     pub unwatched: Option<&'a str>,
@@ -69,15 +70,17 @@ pub struct Question<'a> {
     pub cancel: &'a Cancel,
 }
 
-/// What earlier switches left word of.
+/// What earlier operations left word of.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Recorded {
-    /// Where the last one that changed the machine began.
+    /// Where the last switch that changed the machine began.
     pub before: Option<Before>,
     /// The store that the last one which named a store copied from.
     pub from: Option<String>,
     /// Store paths of the generations that have proven themselves.
     pub proven: BTreeSet<String>,
+    /// Where the releases that are owned were fetched from.
+    pub fetched: Vec<Release>,
 }
 
 /// Something that clients may want to know of.

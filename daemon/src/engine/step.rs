@@ -11,7 +11,7 @@ use crate::health::mend::Mend;
 use crate::health::self_test::SelfTest;
 use crate::host::Host;
 use crate::payload::worker::Task;
-use crate::payload::{DOWNLOADS_DIR, Fetch, PayloadError, Source};
+use crate::payload::{DOWNLOADS_DIR, Fetch, PayloadError};
 use crate::resource::nix_conf::NixConfUndo;
 use crate::resource::program;
 use crate::resource::{Context, Description, Resource, ResourceError, Undo, Undone};
@@ -104,15 +104,14 @@ impl Step {
             Step::Remove(resource, made) => resource.describe_removal(made),
             Step::Fetch(fetch) => {
                 let release = &fetch.release;
-                let from = match &release.source {
-                    Source::Url(url) => url.clone(),
-                    Source::Path(path) => path.display().to_string(),
-                };
                 Description {
                     details: vec![format!("SHA-256 {}", release.sha256)],
                     ..plain(
                         format!("fetch:{}", release.sha256),
-                        format!("fetch Nix {} from {from} and check it", release.version),
+                        format!(
+                            "fetch Nix {} from {} and check it",
+                            release.version, release.source
+                        ),
                     )
                 }
             }

@@ -58,6 +58,7 @@ pub fn plan(question: &Question<'_>, request: &RepairRequest) -> Result<Planned,
     let scene = Scene {
         host: question.host,
         owned: &owned,
+        fetched: &question.recorded.fetched,
         is_deep,
         operations: &[],
         unwatched: question.unwatched,

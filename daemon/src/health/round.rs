@@ -81,6 +81,7 @@ mod tests {
         let scene = Scene {
             host: &host,
             owned: &[],
+            fetched: &[],
             is_deep: true,
             operations: &[],
             unwatched: None,

@@ -166,6 +166,7 @@ fn looked(machine: &Machine, owned: &[Resource], is_deep: bool) -> Vec<Found> {
     let scene = Scene {
         host: &machine.host,
         owned,
+        fetched: &[],
         is_deep,
         operations: &[],
         unwatched: None,
@@ -227,6 +228,7 @@ fn what_rounds_cost() {
         let scene = Scene {
             host: &machine.host,
             owned: &owned,
+            fetched: &[],
             is_deep,
             operations: &[],
             unwatched: None,

@@ -213,13 +213,9 @@ impl Job<'_> {
             if continued {
                 return Ok(false);
             }
-            let source = match &self.release.source {
-                Source::Url(url) => super::url::redact(url),
-                Source::Path(path) => path.display().to_string(),
-            };
             let message = format!(
-                "cannot use {source}: its sha256 is {hash}, and should be {}",
-                self.release.sha256
+                "cannot use {}: its sha256 is {hash}, and should be {}",
+                self.release.source, self.release.sha256
             );
             return Err(PayloadError::new(Code::ChecksumMismatch, message));
         }

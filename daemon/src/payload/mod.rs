@@ -42,7 +42,7 @@ pub const MANIFESTS_DIR: &str = "/var/lib/nixctl/releases";
 pub const UNPACK_DIR: &str = "/nix/.nixctl-unpack";
 
 /// Where a release comes from.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Source {
     /// An http or https URL of the archive.
     Url(String),
@@ -51,9 +51,10 @@ pub enum Source {
 }
 
 impl std::fmt::Display for Source {
+    /// For people: without credentials.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Source::Url(url) => f.write_str(url),
+            Source::Url(url) => f.write_str(&url::redact(url)),
             Source::Path(path) => path.display().fmt(f),
         }
     }

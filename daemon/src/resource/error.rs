@@ -63,6 +63,14 @@ pub enum ResourceError {
         /// What needs it, in words.
         roots: String,
     },
+    /// The release of Nix could not be had again.
+    #[error("cannot fetch Nix {version} again: {}", in_words(.attempts))]
+    NotFetched {
+        /// Version of Nix.
+        version: String,
+        /// Every way that was tried, in this order.
+        attempts: Vec<Attempt>,
+    },
     /// Nix's database could not be put back together.
     #[error("cannot put Nix's database back together: {why}")]
     Database {
@@ -75,6 +83,31 @@ pub enum ResourceError {
         /// Resource.
         id: String,
     },
+}
+
+/// A way that was tried in vain.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attempt {
+    /// From where, or with what.
+    pub how: String,
+    /// Why it did not come off.
+    pub why: String,
+    /// The same as a code.
+    pub code: Code,
+}
+
+impl std::fmt::Display for Attempt {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", self.how, self.why)
+    }
+}
+
+fn in_words(attempts: &[Attempt]) -> String {
+    if attempts.is_empty() {
+        return "nobody is known who has it".to_owned();
+    }
+    let lines: Vec<String> = attempts.iter().map(Attempt::to_string).collect();
+    lines.join("; ")
 }
 
 impl ResourceError {
@@ -108,6 +141,9 @@ impl ResourceError {
             ResourceError::Exec(ExecError::Start { .. } | ExecError::Failed { .. })
             | ResourceError::Unrepaired { .. }
             | ResourceError::Database { .. } => Code::CommandFailed,
+            ResourceError::NotFetched { attempts, .. } => {
+                attempts.first().map_or(Code::BadSource, |it| it.code)
+            }
             ResourceError::Service(_) => Code::ServiceFailed,
             ResourceError::Payload(error) => error.code(),
             ResourceError::SelfTest { .. } => Code::SelfTestFailed,

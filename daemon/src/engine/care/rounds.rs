@@ -171,9 +171,11 @@ impl Shared {
             .collect();
         let operations = self.open_operations();
         let unwatched = self.unwatched();
+        let fetched = self.store.fetched();
         let scene = Scene {
             host: &self.host,
             owned: &owned,
+            fetched: &fetched,
             is_deep,
             operations: &operations,
             unwatched: unwatched.as_deref(),

@@ -59,7 +59,7 @@ impl Engine {
 }
 
 impl Shared {
-    /// What earlier switches left word of. One that is on its way, or ended there for a newer one,
+    /// What earlier operations left word of. A switch that is on its way, or ended there for a newer one,
     /// counts as the last: back is where it began. What was undone is passed over.
     pub(in super::super) fn recorded(&self) -> Recorded {
         let operations = self.store.operations();
@@ -77,6 +77,7 @@ impl Shared {
             before: last.and_then(|record| self.before(&record.id)),
             from,
             proven,
+            fetched: self.store.fetched(),
         }
     }
 

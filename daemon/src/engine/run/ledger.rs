@@ -39,6 +39,7 @@ impl Run<'_> {
                     None => self.fresh(&owned, resource, undo),
                 };
                 change.own(&entry)?;
+                self.remember_source(change, resource)?;
             }
             Ownership::Drop(resource) => change.disown(resource),
             Ownership::Same => {}
@@ -48,6 +49,23 @@ impl Run<'_> {
             change.earlier(id, index, &Earlier { owned: earlier })?;
         }
         Ok(())
+    }
+
+    /// Remembers where a release was fetched from: should it be damaged, it is looked for there.
+    fn remember_source(&self, change: &mut Change, resource: &Resource) -> Result<()> {
+        let Resource::Payload(payload) = resource else {
+            return Ok(());
+        };
+        let of_it = |step: &'_ Step| match step {
+            Step::Fetch(fetch) if fetch.release.sha256 == payload.archive.sha256 => {
+                Some(fetch.release.clone())
+            }
+            _ => None,
+        };
+        match self.steps.iter().find_map(|it| of_it(&it.step)) {
+            Some(release) => Ok(change.fetched(&release)?),
+            None => Ok(()),
+        }
     }
 
     /// Puts back what the list of what is owned said before a step, if the step has changed it.

@@ -7,6 +7,8 @@ use super::super::record::{Before, Earlier, Entry, Judgement, OperationRecord, O
 use super::super::step::PlannedStep;
 use super::StoreError;
 use super::codec::encode;
+use crate::payload::Release;
+use crate::resource::Resource;
 use crate::switch::boot::BootRecord;
 
 /// Key of the number of the schema.
@@ -15,6 +17,9 @@ pub(super) const SCHEMA_KEY: &[u8] = b"m/schema";
 pub(super) const JUDGEMENT_KEY: &[u8] = b"m/health";
 /// Beginning of the keys of generations that have proven themselves.
 pub(super) const PROVEN: &str = "g/";
+
+/// Beginning of the keys of where releases were fetched from.
+pub(super) const FETCHED: &str = "f/";
 
 /// Beginning of the keys of what is known of boots into generations.
 pub(super) const BOOT: &str = "a/";
@@ -67,9 +72,17 @@ impl Change {
         self.put(owned_key(&owned.resource.describe().id), owned)
     }
 
-    /// Owns a resource no more.
-    pub fn disown(&mut self, resource: &crate::resource::Resource) {
+    /// Owns a resource no more. Where a release was fetched from is forgotten with it.
+    pub fn disown(&mut self, resource: &Resource) {
         self.remove(owned_key(&resource.describe().id));
+        if let Resource::Payload(payload) = resource {
+            self.remove(fetched_key(&payload.archive.sha256));
+        }
+    }
+
+    /// Remembers where a release was fetched from.
+    pub fn fetched(&mut self, release: &Release) -> Result<(), StoreError> {
+        self.put(fetched_key(&release.sha256), release)
     }
 
     /// Remembers which operation a user's request id became.
@@ -176,6 +189,10 @@ pub(super) fn operation_key(id: &OperationId) -> Vec<u8> {
 
 pub(super) fn owned_key(resource: &str) -> Vec<u8> {
     format!("w/{resource}").into_bytes()
+}
+
+fn fetched_key(sha256: &str) -> Vec<u8> {
+    format!("{FETCHED}{sha256}").into_bytes()
 }
 
 /// Key of a user's request id.

@@ -7,7 +7,7 @@
 //!
 //! Keys: `m/schema`; `m/health` the last judgement; `o/ID` operations; `s/ID/STEP` planned steps;
 //! `j/ID/SEQUENCE` journal; `e/ID/STEP` what was owned before a step; `d/ID` asked to go down while
-//! at work; `w/RESOURCE` what is owned; `r/UID/REQUEST` operation of a user's request id; of switches
+//! at work; `w/RESOURCE` what is owned; `f/SHA256` where a release was fetched from; `r/UID/REQUEST` operation of a user's request id; of switches
 //! `c/ID` confirmed, `p/ID` plan, `b/ID` what was before, `g/PATH` generations that have proven themselves, `a/PATH` how each stands with boots;
 //! `h/` health.
 
@@ -25,6 +25,7 @@ use serde::de::DeserializeOwned;
 use super::legacy;
 use super::record::{Earlier, Entry, Judgement, OperationRecord, Owned};
 use super::step::PlannedStep;
+use crate::payload::Release;
 use crate::pulse;
 
 mod change;
@@ -199,6 +200,11 @@ impl Store {
         let mut owned: Vec<Owned> = self.scan(b"w/");
         owned.sort_by_key(|owned| owned.order);
         owned
+    }
+
+    /// Where the releases that are owned were fetched from.
+    pub fn fetched(&self) -> Vec<Release> {
+        self.scan(FETCHED.as_bytes())
     }
 
     /// The operation that a user's request id became.

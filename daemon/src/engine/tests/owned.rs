@@ -132,3 +132,63 @@ fn what_could_not_be_undone_stays_owned_until_it_is() {
         stop(engine);
     }
 }
+
+/// Where a release came from is known as long as it is owned, whatever is forgotten meanwhile.
+#[test]
+fn where_a_release_was_fetched_from_is_kept_as_long_as_it_is_owned() {
+    use crate::payload::{Archive, Manifest, manifest_path};
+    use crate::resource::payload::Payload;
+
+    let fixture = Fixture::new();
+    let Step::Fetch(fetch) = fetch_of(7) else {
+        unreachable!()
+    };
+    let release = fetch.release;
+    let archive = Archive {
+        sha256: release.sha256.clone(),
+        version: release.version.clone(),
+        system: release.system.clone(),
+        store_gid: 0,
+    };
+    let manifest = Manifest {
+        version: release.version.clone(),
+        nix: "/nix/store/x".to_owned(),
+        cacert: None,
+        paths: Vec::new(),
+        reginfo: String::new(),
+        unpacked_bytes: 0,
+        unpacked_inodes: 0,
+    };
+    let path = manifest_path(&release.sha256);
+    let path = fixture.root.path().join(path.strip_prefix("/").unwrap());
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    let unpacked = serde_json::to_vec(&manifest).unwrap();
+    let engine = fixture.engine(Plans(move |question: &Question<'_>| {
+        let payload = Resource::Payload(Payload {
+            archive: archive.clone(),
+        });
+        let steps = match question.request {
+            OperationRequest::Install(it) => {
+                let fetched = it.source.is_some().then(|| fetch_of(7));
+                let rest = [Step::Ensure(payload)];
+                fetched.into_iter().chain(rest).collect()
+            }
+            _ => vec![Step::Remove(payload, Undo::Nothing)],
+        };
+        Ok(planned(question.request.kind(), steps))
+    }));
+    let store = || engine.shared().store.fetched();
+    std::fs::write(&path, &unpacked).unwrap();
+    let from = OperationRequest::Install(InstallRequest {
+        source: Some("/srv/nix.tar.xz".to_owned()),
+        ..InstallRequest::default()
+    });
+    assert_eq!(submit(&engine, from).state, State::Succeeded);
+    assert_eq!(store(), std::slice::from_ref(&release));
+    // What is there already is not fetched once more.
+    assert_eq!(submit(&engine, install()).state, State::Succeeded);
+    assert_eq!(store(), [release]);
+    assert_eq!(submit(&engine, off()).state, State::Succeeded);
+    assert_eq!(store(), []);
+    stop(engine);
+}

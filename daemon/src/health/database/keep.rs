@@ -89,6 +89,7 @@ fn is_away(host: &Host, cancel: &Cancel) -> Result<bool, LookError> {
     is_store_away(&Scene {
         host,
         owned: &[],
+        fetched: &[],
         is_deep: false,
         operations: &[],
         unwatched: None,

@@ -200,6 +200,7 @@ mod tests {
     use crate::health::look::tree::Damaged;
     use crate::health::mend::refetch::Refetch;
     use crate::host::fs::Meta;
+    use crate::payload::Source;
     use crate::resource::nix_tree::NixTree;
     use crate::resource::profile::Profile;
 
@@ -372,7 +373,8 @@ mod tests {
     #[test]
     fn a_release_that_nixctl_has_unpacked_is_fetched_once_for_all_its_paths() {
         let again = Refetch {
-            url: "https://releases.nixos.org/x".to_owned(),
+            sources: vec![Source::Url("https://releases.nixos.org/x".to_owned())],
+            nix: Vec::new(),
             sha256: "aa".to_owned(),
             version: "2.26.3".to_owned(),
             system: "x86_64-linux".to_owned(),

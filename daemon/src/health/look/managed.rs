@@ -91,6 +91,7 @@ mod tests {
         let scene = Scene {
             host: &host,
             owned: &[],
+            fetched: &[],
             is_deep: false,
             operations: &[],
             unwatched: None,

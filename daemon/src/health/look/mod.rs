@@ -31,7 +31,7 @@ use crate::catalogue::own;
 use crate::host::accounts::AccountsError;
 use crate::host::fs::{Kind, Meta};
 use crate::host::{Cancel, ExecError, Fs, FsError, Host, ServiceError};
-use crate::payload::{Archive, Manifest};
+use crate::payload::{Archive, Manifest, Release};
 use crate::resource::nix_conf::NixConf;
 use crate::resource::nix_tree::NixTree;
 use crate::resource::profile::Profile;
@@ -88,6 +88,8 @@ pub struct Scene<'a> {
     pub host: &'a Host,
     /// What nixctl owns, in the order of making.
     pub owned: &'a [Resource],
+    /// Where the releases among that were fetched from.
+    pub fetched: &'a [Release],
     /// Whether what takes long is looked at as well: the contents of databases, the sizes of all
     /// files of Nix, and what Nix says of its settings.
     pub is_deep: bool,
@@ -285,6 +287,7 @@ pub(crate) mod testing {
         let scene = Scene {
             host: &host,
             owned,
+            fetched: &[],
             is_deep: true,
             operations: &[],
             unwatched: None,

@@ -1,7 +1,8 @@
 //! Folders, links and store paths below /nix.
 
+mod again;
 mod links;
-mod nar_size;
+pub(crate) mod nar_size;
 
 use std::path::{Path, PathBuf};
 
@@ -9,7 +10,6 @@ use super::mounts::is_mount_missing;
 use super::{At, Expected, Result, Scene};
 use crate::health::mend::refetch::Refetch;
 use crate::host::accounts;
-use crate::payload::release::release_url;
 use crate::resource::nix_tree::NixTree;
 use crate::resource::profile::Profile;
 use crate::resource::{Presence, Resource};
@@ -105,7 +105,7 @@ pub(super) fn look(scene: &Scene<'_>, expected: &Expected) -> Result<TreeFacts> 
         profile: None,
         dangling: Vec::new(),
         nix: expected.manifest.as_ref().map(|it| it.nix.clone()),
-        again: again(scene, expected),
+        again: again::look(scene, expected)?,
         own_paths: expected.manifest.as_ref().map_or(0, |it| it.paths.len()),
         missing: Vec::new(),
         damaged: Vec::new(),
@@ -129,24 +129,6 @@ pub(super) fn look(scene: &Scene<'_>, expected: &Expected) -> Result<TreeFacts> 
         paths(scene, manifest, &mut facts)?;
     }
     Ok(facts)
-}
-
-/// The release server has what was installed, whatever it was installed from: only these bytes are
-/// accepted.
-fn again(scene: &Scene<'_>, expected: &Expected) -> Option<Refetch> {
-    let sha256 = &expected.profile.as_ref()?.sha256;
-    let archive = expected.archives.iter().find(|it| it.sha256 == *sha256)?;
-    let settings = &scene.settings.install;
-    let url = release_url(&settings.release_server, &archive.version, &archive.system);
-    Some(Refetch {
-        url: url.ok()?,
-        sha256: archive.sha256.clone(),
-        version: archive.version.clone(),
-        system: archive.system.clone(),
-        store_gid: archive.store_gid,
-        proxy: settings.proxy.clone(),
-        ssl_cert_file: settings.ssl_cert_file.clone(),
-    })
 }
 
 /// Looks whether the store paths of Nix itself are there and whole.

@@ -101,16 +101,21 @@ fn links_in(fs: &Fs, folder: &Path) -> Result<Vec<PathBuf>> {
 }
 
 fn gone(fs: &Fs, path: PathBuf, whose: Whose) -> Result<Option<DanglingLink>> {
-    let mut at = path.clone();
-    for step in 0..MAX_LINKS {
+    let Some(end) = end(fs, &path)?.filter(|end| *end != path) else {
+        return Ok(None);
+    };
+    let is_gone = fs.meta(&end)?.is_none();
+    let counts = end.starts_with("/nix/store") || is_generation(&end);
+    Ok((is_gone && counts).then_some(DanglingLink { path, end, whose }))
+}
+
+/// What a path names in the end, there or not; the path itself when it is no link, and `None` when
+/// links go round in circles.
+pub(super) fn end(fs: &Fs, path: &Path) -> Result<Option<PathBuf>> {
+    let mut at = path.to_owned();
+    for _ in 0..MAX_LINKS {
         let Some(target) = fs.read_link(&at)? else {
-            let is_gone = fs.meta(&at)?.is_none();
-            let counts = at.starts_with("/nix/store") || is_generation(&at);
-            return Ok((step > 0 && is_gone && counts).then_some(DanglingLink {
-                path,
-                end: at,
-                whose,
-            }));
+            return Ok(Some(at));
         };
         let folder = at.parent().unwrap_or(Path::new("/"));
         at = normal(&folder.join(target));

@@ -3,11 +3,14 @@
 //! Nothing is read, so that it costs a look at each file and no more; a file that was cut off or
 //! emptied changes the size, which is what power cuts do.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::super::Result;
-use crate::host::Fs;
 use crate::host::fs::Kind;
+use crate::host::{Fs, FsError};
+use crate::payload::Manifest;
+
+type Result<T> = std::result::Result<T, FsError>;
 
 /// Folders within folders before a path counts as damaged rather than deep.
 const MAX_DEPTH: usize = 128;
@@ -16,6 +19,26 @@ const MAX_DEPTH: usize = 128;
 /// path has.
 pub(super) fn of(fs: &Fs, path: &Path) -> Result<u64> {
     Ok(word("nix-archive-1") + node(fs, path, 0)?)
+}
+
+/// Paths of a release that are not there, or have another size than was registered.
+///
+/// # Errors
+/// When they cannot be looked at.
+pub(crate) fn broken(fs: &Fs, manifest: &Manifest) -> Result<Vec<String>> {
+    let registered: BTreeMap<String, u64> = registered(&manifest.reginfo).into_iter().collect();
+    let mut broken = Vec::new();
+    for path in &manifest.paths {
+        let at = Path::new(path);
+        let is_whole = match registered.get(path) {
+            Some(size) => of(fs, at)? == *size,
+            None => fs.meta(at)?.is_some(),
+        };
+        if !is_whole {
+            broken.push(path.clone());
+        }
+    }
+    Ok(broken)
 }
 
 /// Store paths and the sizes of their archives, from a release's registration.
