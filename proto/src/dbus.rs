@@ -6,6 +6,7 @@
 //! must not wait for an authentication use the proxies' inner proxy with other flags.
 
 pub mod error;
+pub mod options;
 pub mod values;
 
 use std::collections::HashMap;

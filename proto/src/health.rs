@@ -4,6 +4,7 @@
 //! from every other, so that its history can be followed. Whatever is said here is for people, but
 //! for the ids, which are stable: `area.name`, each word in kebab-case.
 
+pub mod area;
 pub mod check;
 
 use std::fmt;

@@ -9,6 +9,9 @@ mod follow;
 // They need dbus-daemon.
 #[cfg(test)]
 #[cfg(target_os = "linux")]
+mod fake;
+#[cfg(test)]
+#[cfg(target_os = "linux")]
 mod tests;
 
 use std::sync::{Mutex, PoisonError};
@@ -16,7 +19,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use nixctl_proto::bus::{MANAGER_INTERFACE, OPERATION_INTERFACE};
-use nixctl_proto::dbus::{Dictionary, ManagerProxy, OperationProxy, Options, values};
+use nixctl_proto::dbus::{Dictionary, ManagerProxy, OperationProxy, Options, options, values};
 use nixctl_proto::health::{Findings, HealthEvent, Target};
 use nixctl_proto::operation::JournalLine;
 use nixctl_proto::plan::{DiffEntry, Plan};
@@ -117,9 +120,9 @@ impl Bus {
     /// See [`super::Connection::plan`].
     pub async fn plan(&self, request: &OperationRequest) -> Result<Plan, Trouble> {
         let common = RequestOptions::default();
-        let options = values::options(request, &common);
+        let options = options::options(request, &common);
         let manager = self.manager().await?;
-        let argument = values::argument(request);
+        let argument = options::argument(request);
         let plan = manager.plan(request.kind().as_str(), &argument, options);
         let json = within(PLANNING, plan).await?;
         serde_json::from_str(&json).map_err(|error| {
@@ -134,7 +137,7 @@ impl Bus {
         request: &OperationRequest,
         options: &RequestOptions,
     ) -> Result<OperationId, Trouble> {
-        let options: Options<'_> = values::options(request, options);
+        let options: Options<'_> = options::options(request, options);
         let manager = self.manager().await?;
         let proxy = manager.inner();
         let path = match request {
