@@ -10,13 +10,7 @@ pub async fn run(context: &mut Context) -> Outcome {
     let all = context
         .connected(async |_, connection| Ok(connection.generations().await?))
         .await?;
-    if context.json {
-        context.terminal.json(&all);
-    } else if all.is_empty() {
-        context.remark("the system has no generations");
-    } else {
-        let width = context.terminal.width();
-        context.terminal.lines(generations::lines(&all, width));
-    }
+    let none = "the system has no generations";
+    context.list(&all, none, generations::lines);
     Ok(Exit::Done)
 }

@@ -38,6 +38,7 @@ mod watch;
 use std::process::ExitCode;
 
 use nixctl_proto::{Code, Exit, Failure};
+use serde::Serialize;
 
 use crate::cli::{Cli, Global, Verb};
 use crate::connect::{Connection, Options};
@@ -145,6 +146,24 @@ impl Context {
     fn remark(&mut self, text: &str) {
         if !self.quiet {
             self.terminal.complain(text);
+        }
+    }
+
+    /// Shows a list as the lines that are made of it for so many columns; of an empty one people
+    /// are told `none`.
+    fn list<T: Serialize>(
+        &mut self,
+        all: &[T],
+        none: &str,
+        lines: impl FnOnce(&[T], Option<usize>) -> Vec<String>,
+    ) {
+        if self.json {
+            self.terminal.json(&all);
+        } else if all.is_empty() {
+            self.remark(none);
+        } else {
+            let lines = lines(all, self.terminal.width());
+            self.terminal.lines(lines);
         }
     }
 

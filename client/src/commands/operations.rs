@@ -12,13 +12,6 @@ pub async fn run(context: &mut Context, operations: &Operations) -> Outcome {
     let views = context
         .connected(async |_, connection| Ok(connection.list(limit).await?))
         .await?;
-    if context.json {
-        context.terminal.json(&views);
-    } else if views.is_empty() {
-        context.remark("there are no operations");
-    } else {
-        let lines = operation::list(&views, context.terminal.width());
-        context.terminal.lines(lines);
-    }
+    context.list(&views, "there are no operations", operation::list);
     Ok(Exit::Done)
 }

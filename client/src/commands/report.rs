@@ -66,18 +66,24 @@ mod tests {
     use super::*;
     use crate::cli::Global;
 
+    /// A report in a folder of its own, and no daemon.
+    fn report(folder: &tempfile::TempDir, yes: bool, global: Global) -> (Context, Report) {
+        let output = folder.path().join("report.json");
+        let context = Context::new(&Global {
+            socket: Some(folder.path().join("nobody")),
+            ..global
+        });
+        (context, Report { output, yes })
+    }
+
     #[tokio::test]
     async fn it_is_written_for_the_user_alone_and_without_a_daemon_too() {
         let folder = tempfile::tempdir().unwrap();
-        let report = Report {
-            output: folder.path().join("report.json"),
-            yes: true,
-        };
-        let mut context = Context::new(&Global {
-            socket: Some(folder.path().join("nobody")),
+        let quiet = Global {
             quiet: true,
             ..Global::default()
-        });
+        };
+        let (mut context, report) = report(&folder, true, quiet);
         assert_eq!(run(&mut context, &report).await, Ok(Exit::Done));
         let meta = std::fs::metadata(&report.output).unwrap();
         assert_eq!(meta.permissions().mode() & 0o777, 0o600);
@@ -89,15 +95,11 @@ mod tests {
     #[tokio::test]
     async fn nothing_is_written_unasked() {
         let folder = tempfile::tempdir().unwrap();
-        let report = Report {
-            output: folder.path().join("report.json"),
-            yes: false,
-        };
-        let mut context = Context::new(&Global {
-            socket: Some(folder.path().join("nobody")),
+        let json = Global {
             json: true,
             ..Global::default()
-        });
+        };
+        let (mut context, report) = report(&folder, false, json);
         let failure = run(&mut context, &report).await.unwrap_err();
         assert_eq!(failure.code.exit(), Exit::Usage);
         assert!(!report.output.exists());

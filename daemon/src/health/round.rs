@@ -77,16 +77,10 @@ mod tests {
     use nixctl_proto::health::check::Check;
 
     fn at(machine: &Machine, cancel: &Cancel, beat: &dyn Fn()) -> Result<Vec<Found>, Stopped> {
-        let host = machine.host();
+        let (host, settings) = (machine.host(), Default::default());
         let scene = Scene {
-            host: &host,
-            owned: &[],
-            fetched: &[],
             is_deep: true,
-            operations: &[],
-            unwatched: None,
-            settings: &Default::default(),
-            cancel,
+            ..Scene::bare(&host, &settings, cancel)
         };
         round(&scene, &[Area::Conf, Area::Tls, Area::Tls], beat)
     }

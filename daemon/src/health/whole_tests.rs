@@ -163,15 +163,11 @@ fn round(machine: &Machine, owned: &[Resource]) -> Vec<Found> {
 }
 
 fn looked(machine: &Machine, owned: &[Resource], is_deep: bool) -> Vec<Found> {
+    let (settings, cancel) = (Default::default(), Cancel::default());
     let scene = Scene {
-        host: &machine.host,
         owned,
-        fetched: &[],
         is_deep,
-        operations: &[],
-        unwatched: None,
-        settings: &Default::default(),
-        cancel: &Cancel::default(),
+        ..Scene::bare(&machine.host, &settings, &cancel)
     };
     let areas = Area::ALL.into_iter().filter(|area| *area != Area::Space);
     areas
@@ -225,15 +221,11 @@ fn what_rounds_cost() {
         return;
     };
     for is_deep in [false, true] {
+        let (settings, cancel) = (Default::default(), Cancel::default());
         let scene = Scene {
-            host: &machine.host,
             owned: &owned,
-            fetched: &[],
             is_deep,
-            operations: &[],
-            unwatched: None,
-            settings: &Default::default(),
-            cancel: &Cancel::default(),
+            ..Scene::bare(&machine.host, &settings, &cancel)
         };
         for area in Area::ALL {
             let begin = std::time::Instant::now();

@@ -5,6 +5,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
+use super::file::File;
 use super::{Context, Progress, Resource, ResourceError, Result, Undo, Undone};
 use crate::host::fake::{self, FakeExec, FakeServices};
 use crate::host::service::UnitState;
@@ -125,6 +126,18 @@ fn read_tree(dir: &Path, tree: &mut BTreeMap<PathBuf, Entry>) {
             meta.gid(),
         );
         tree.insert(path, entry);
+    }
+}
+
+/// An empty file of root's.
+pub(crate) fn empty_file(path: &str) -> File {
+    File {
+        path: path.into(),
+        content: String::new(),
+        mode: 0o644,
+        uid: 0,
+        gid: 0,
+        replace: false,
     }
 }
 

@@ -32,7 +32,6 @@ use crate::health::sentinel::Sentinel;
 use crate::health::sighting::{Areas, Sighting};
 use crate::health::timeline::Now;
 use crate::host::Cancel;
-use crate::resource::Resource;
 
 /// How long somebody who asks waits for a round.
 const ASKED_DEADLINE: Duration = Duration::from_secs(90);
@@ -203,12 +202,7 @@ impl Shared {
 
     /// Has it watch what is owned now, with the settings of now.
     fn aim_sentinel(&self) {
-        let owned: Vec<Resource> = self
-            .store
-            .owned()
-            .into_iter()
-            .map(|it| it.resource)
-            .collect();
+        let owned = self.store.resources();
         if let Some(sentinel) = lock(&self.sentinel).as_ref() {
             sentinel.set(&owned, &self.settings());
         }

@@ -28,7 +28,6 @@ use crate::health::sighting::{Areas, Round, Sighting};
 use crate::health::timeline::{At, Now};
 use crate::host::Cancel;
 use crate::host::cancel::Stop;
-use crate::resource::Resource;
 
 /// How long a bus that does not answer is given before it counts as one that is never there.
 const BUS_RETURNS: Duration = Duration::from_secs(3);
@@ -115,12 +114,7 @@ impl Shared {
 
     /// Makes a copy of Nix's database when one is due.
     fn keep_database(&self, cancel: &Cancel) {
-        let owned: Vec<Resource> = self
-            .store
-            .owned()
-            .into_iter()
-            .map(|it| it.resource)
-            .collect();
+        let owned = self.store.resources();
         if !self.is_resident
             || !relevant(&self.host.fs, &[Area::Database], &owned).contains(&Area::Database)
         {
@@ -163,12 +157,7 @@ impl Shared {
         cancel: &Cancel,
     ) -> Result<Looked, Stopped> {
         let settings = self.settings();
-        let owned: Vec<Resource> = self
-            .store
-            .owned()
-            .into_iter()
-            .map(|it| it.resource)
-            .collect();
+        let owned = self.store.resources();
         let operations = self.open_operations();
         let unwatched = self.unwatched();
         let fetched = self.store.fetched();

@@ -27,6 +27,7 @@ use super::record::{Earlier, Entry, Judgement, OperationRecord, Owned};
 use super::step::PlannedStep;
 use crate::payload::Release;
 use crate::pulse;
+use crate::resource::Resource;
 
 mod change;
 mod codec;
@@ -200,6 +201,12 @@ impl Store {
         let mut owned: Vec<Owned> = self.scan(b"w/");
         owned.sort_by_key(|owned| owned.order);
         owned
+    }
+
+    /// The resources that are owned, in the order of making.
+    pub fn resources(&self) -> Vec<Resource> {
+        let owned = self.owned().into_iter();
+        owned.map(|it| it.resource).collect()
     }
 
     /// Where the releases that are owned were fetched from.

@@ -86,16 +86,7 @@ fn is_due(fs: &Fs, every: u64, now: u64) -> Result<bool, DatabaseError> {
 }
 
 fn is_away(host: &Host, cancel: &Cancel) -> Result<bool, LookError> {
-    is_store_away(&Scene {
-        host,
-        owned: &[],
-        fetched: &[],
-        is_deep: false,
-        operations: &[],
-        unwatched: None,
-        settings: &Settings::default(),
-        cancel,
-    })
+    is_store_away(&Scene::bare(host, &Settings::default(), cancel))
 }
 
 #[cfg(test)]

@@ -167,24 +167,8 @@ fn what_is_only_half_known_is_not_salvaged() {
     nix.pragma_update(None, "foreign_keys", false).unwrap();
     nix.execute(&sql, [store_path(107)]).unwrap();
     drop(nix);
-    let aside = "damaged-1".to_owned();
-    let restore = Work::Restore {
-        copy: Some(copy.clone()),
-        aside: aside.clone(),
-    };
-    machine.work(&restore).unwrap();
-    machine.work(&Work::Compare { copy: Some(copy) }).unwrap();
     // 103 to 110 refer to 103 each through the one before.
-    let report = machine.work(&Work::Salvage { aside }).unwrap();
-    let Report::Salvaged {
-        found,
-        whole,
-        lost,
-        some_lost,
-    } = report
-    else {
-        panic!("{report:?}");
-    };
+    let (found, whole, lost, some_lost) = machine.salvaged(Some(copy), "damaged-1");
     assert_eq!((found, whole, lost), (3, 0, 7));
     assert_eq!(some_lost[0], store_path(103));
 }
@@ -210,17 +194,7 @@ fn what_is_salvaged_is_true() {
             bytes[page * 4096..(page + 1) * 4096].copy_from_slice(&content);
             std::fs::write(machine.path(DATABASE), &bytes).unwrap();
             let aside = format!("damaged-{page}-{kind}");
-            let restore = Work::Restore {
-                copy: Some(copy.clone()),
-                aside: aside.clone(),
-            };
-            machine.work(&restore).unwrap();
-            let copy = copy.clone();
-            machine.work(&Work::Compare { copy: Some(copy) }).unwrap();
-            let report = machine.work(&Work::Salvage { aside }).unwrap();
-            let Report::Salvaged { found, lost, .. } = report else {
-                panic!("{report:?}");
-            };
+            let (found, _, lost, _) = machine.salvaged(Some(copy.clone()), &aside);
             assert_eq!(found + lost, 200);
             match (found, lost) {
                 (_, 0) => all += 1,

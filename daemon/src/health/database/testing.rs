@@ -105,6 +105,27 @@ impl Machine {
         }
     }
 
+    /// Restores, compares and salvages: how many paths were found, are whole and are lost, and the
+    /// names of some of the last.
+    pub fn salvaged(&self, copy: Option<String>, aside: &str) -> (u64, u64, u64, Vec<String>) {
+        let aside = aside.to_owned();
+        let restore = Work::Restore {
+            copy: copy.clone(),
+            aside: aside.clone(),
+        };
+        self.work(&restore).unwrap();
+        self.work(&Work::Compare { copy }).unwrap();
+        match self.work(&Work::Salvage { aside }).unwrap() {
+            Report::Salvaged {
+                found,
+                whole,
+                lost,
+                some_lost,
+            } => (found, whole, lost, some_lost),
+            other => panic!("{other:?}"),
+        }
+    }
+
     /// Looks at one file.
     pub fn examine(&self, path: &Path) -> super::State {
         let (fs, progress, cancel) = (&self.fs, &Silent, &Cancel::default());

@@ -1,7 +1,7 @@
 use std::os::unix::fs::{PermissionsExt, symlink};
 
+use super::super::REGISTRATION;
 use super::super::testing::Machine;
-use super::super::{REGISTRATION, Report, Work};
 use super::*;
 use crate::host::Cancel;
 use crate::resource::Silent;
@@ -169,23 +169,7 @@ fn without_any_database_what_is_whole_is_written_down() {
     for path in [A, B] {
         finish(&machine, path);
     }
-    let aside = "damaged-1".to_owned();
-    let restore = Work::Restore {
-        copy: None,
-        aside: aside.clone(),
-    };
-    machine.work(&restore).unwrap();
-    machine.work(&Work::Compare { copy: None }).unwrap();
-    let report = machine.work(&Work::Salvage { aside }).unwrap();
-    let Report::Salvaged {
-        found,
-        whole,
-        lost,
-        some_lost,
-    } = report
-    else {
-        panic!("{report:?}");
-    };
+    let (found, whole, lost, some_lost) = machine.salvaged(None, "damaged-1");
     assert_eq!((found, whole, lost), (0, 2, 1));
     assert_eq!(some_lost, [C]);
     let text = std::fs::read_to_string(machine.path(REGISTRATION)).unwrap();

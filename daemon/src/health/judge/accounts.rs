@@ -149,13 +149,14 @@ fn shared(facts: &AccountFacts) -> Vec<Found> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::ids;
+    use super::super::testing::{at, ids};
     use super::*;
-    use crate::health::look::At;
     use crate::health::look::accounts::Group;
-    use crate::host::fs::{Kind, Meta};
+    use crate::host::fs::Kind;
 
     fn healthy() -> AccountFacts {
+        let mut store = at("/nix/store", Kind::Directory, 0o1775);
+        store.meta.as_mut().unwrap().gid = 30000;
         AccountFacts {
             wanted: Some(BuildUsers {
                 group: "nixbld".to_owned(),
@@ -173,19 +174,7 @@ mod tests {
             missing: Vec::new(),
             strangers: Vec::new(),
             shared: Vec::new(),
-            store: At {
-                path: "/nix/store".into(),
-                meta: Some(Meta {
-                    kind: Kind::Directory,
-                    mode: 0o1775,
-                    uid: 0,
-                    gid: 30000,
-                    size: 0,
-                    device: 1,
-                    modified: 0,
-                }),
-                target: None,
-            },
+            store,
             directory_error: None,
         }
     }

@@ -1,4 +1,4 @@
-use super::super::testing::ids;
+use super::super::testing::{at, expect_one, ids};
 use super::*;
 use crate::catalogue::facts::IdRange;
 use crate::health::judge::Cure;
@@ -21,19 +21,7 @@ fn healthy() -> ConfFacts {
         includes: Vec::new(),
     };
     ConfFacts {
-        at: At {
-            path: NIX_CONF.into(),
-            meta: Some(Meta {
-                kind: Kind::File,
-                mode: 0o644,
-                uid: 0,
-                gid: 0,
-                size: 1,
-                device: 1,
-                modified: 0,
-            }),
-            target: None,
-        },
+        at: at(NIX_CONF, Kind::File, 0o644),
         settings: vec![
             setting("build-users-group", "nixbld"),
             setting("max-jobs", "auto"),
@@ -178,9 +166,7 @@ fn what_is_wrong_is_named() {
     ];
     for (change, expected, cures) in table {
         let found = with(change);
-        assert_eq!(ids(&found), [expected]);
-        assert_eq!(found[0].cures.len(), cures, "{expected}");
-        assert_eq!(found[0].help.is_empty(), cures > 0, "{expected}");
+        expect_one(&found, expected, cures);
     }
 }
 

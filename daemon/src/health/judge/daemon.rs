@@ -187,15 +187,14 @@ fn silent(facts: &DaemonFacts) -> Option<Found> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::ids;
+    use super::super::testing::{at, ids};
     use super::*;
     use crate::catalogue::linux::{SERVICE_UNIT, SOCKET_UNIT};
     use crate::health::judge::Cure;
-    use crate::health::look::At;
-    use crate::host::fs::{Kind, Meta};
+    use crate::host::fs::Kind;
     use crate::host::service::UnitState;
-    use crate::resource::file::File;
     use crate::resource::service::Service;
+    use crate::resource::testing::empty_file;
 
     fn unit(name: &str, active: &str) -> UnitFacts {
         let path = format!("/etc/systemd/system/{name}");
@@ -209,27 +208,8 @@ mod tests {
             },
             is_enabled_by_us: true,
             is_started_by_us: name == SOCKET_UNIT,
-            at: At {
-                path: path.clone().into(),
-                meta: Some(Meta {
-                    kind: Kind::File,
-                    mode: 0o644,
-                    uid: 0,
-                    gid: 0,
-                    size: 1,
-                    device: 1,
-                    modified: 0,
-                }),
-                target: None,
-            },
-            file: Some(File {
-                path: path.into(),
-                content: String::new(),
-                mode: 0o644,
-                uid: 0,
-                gid: 0,
-                replace: false,
-            }),
+            at: at(&path, Kind::File, 0o644),
+            file: Some(empty_file(&path)),
             is_as_written: true,
         }
     }

@@ -145,36 +145,19 @@ fn unregistered(facts: &DatabaseFacts) -> Option<Found> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::ids;
+    use super::super::testing::{at, ids};
     use super::*;
     use crate::health::judge::Cure;
-    use crate::health::look::At;
-    use crate::host::fs::{Kind, Meta};
+    use crate::host::fs::Kind;
     use crate::resource::registration::Registration;
-
-    fn at(path: &str, kind: Kind) -> At {
-        At {
-            path: path.into(),
-            meta: Some(Meta {
-                kind,
-                mode: 0o755,
-                uid: 0,
-                gid: 0,
-                size: 1,
-                device: 1,
-                modified: 0,
-            }),
-            target: None,
-        }
-    }
 
     fn healthy() -> DatabaseFacts {
         let sha256 = "aa".to_owned();
         DatabaseFacts {
             is_owned: true,
             is_mount_missing: false,
-            folder: at("/nix/var/nix/db", Kind::Directory),
-            database: at(DATABASE, Kind::File),
+            folder: at("/nix/var/nix/db", Kind::Directory, 0o755),
+            database: at(DATABASE, Kind::File, 0o644),
             head: Head::Sound,
             check: DatabaseCheck::Sound,
             schema: Some("10".to_owned()),

@@ -163,6 +163,34 @@ pub fn blind(area: Area, error: &LookError) -> Found {
 #[cfg(test)]
 pub(crate) mod testing {
     use super::*;
+    use crate::health::look::At;
+    use crate::host::fs::{Kind, Meta};
+
+    /// Something of root's at a path.
+    pub(crate) fn at(path: &str, kind: Kind, mode: u32) -> At {
+        At {
+            path: path.into(),
+            meta: Some(Meta {
+                kind,
+                mode,
+                uid: 0,
+                gid: 0,
+                size: 1,
+                device: 1,
+                modified: 0,
+            }),
+            target: None,
+        }
+    }
+
+    /// There is one finding, as in [`ids`], with so many cures. A person is told what to do exactly when
+    /// there is none.
+    #[track_caller]
+    pub(crate) fn expect_one(found: &[Found], expected: &str, cures: usize) {
+        assert_eq!(ids(found), [expected]);
+        assert_eq!(found[0].cures.len(), cures, "{expected}");
+        assert_eq!(found[0].help.is_empty(), cures > 0, "{expected}");
+    }
 
     /// Ids and subjects of findings, as short words for tables.
     pub(crate) fn ids(found: &[Found]) -> Vec<String> {

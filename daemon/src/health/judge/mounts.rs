@@ -159,28 +159,18 @@ fn waiting(facts: &MountFacts) -> Vec<Found> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::ids;
+    use super::super::testing::{at, ids};
     use super::*;
     use crate::health::judge::Cure;
     use crate::health::look::At;
     use crate::health::look::mounts::Waiting;
-    use crate::host::fs::Meta;
     use crate::host::mounts::Mount;
     use crate::host::service::UnitState;
 
-    fn at(kind: Kind) -> At {
+    fn nix(kind: Kind) -> At {
         At {
-            path: "/nix".into(),
-            meta: Some(Meta {
-                kind,
-                mode: 0o755,
-                uid: 0,
-                gid: 0,
-                size: 0,
-                device: 1,
-                modified: 0,
-            }),
             target: (kind == Kind::Link).then(|| "/data/nix".into()),
+            ..at("/nix", kind, 0o755)
         }
     }
 
@@ -195,7 +185,7 @@ mod tests {
 
     fn healthy() -> MountFacts {
         MountFacts {
-            nix: at(Kind::Directory),
+            nix: nix(Kind::Directory),
             wanted: vec![Wanted {
                 point: "/nix".into(),
                 device: "UUID=aa".to_owned(),
@@ -276,7 +266,7 @@ mod tests {
             ),
             (|facts| facts.noexec = true, "mounts.noexec /nix/store"),
             (
-                |facts| facts.nix = at(Kind::Link),
+                |facts| facts.nix = nix(Kind::Link),
                 "mounts.nix-is-link /nix",
             ),
             (

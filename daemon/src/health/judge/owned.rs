@@ -128,14 +128,14 @@ fn subject(resource: &Resource) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::ids;
+    use super::super::testing::{expect_one, ids};
     use super::*;
     use crate::health::judge::Cure;
     use crate::health::look::Facts;
     use crate::resource::block::Block;
-    use crate::resource::file::File;
     use crate::resource::group::Group;
     use crate::resource::program::Program;
+    use crate::resource::testing::empty_file;
 
     fn fact(resource: Resource, seen: Presence) -> OwnedFact {
         OwnedFact {
@@ -147,14 +147,7 @@ mod tests {
     }
 
     fn file(path: &str) -> Resource {
-        Resource::File(File {
-            path: path.into(),
-            content: String::new(),
-            mode: 0o644,
-            uid: 0,
-            gid: 0,
-            replace: false,
-        })
+        Resource::File(empty_file(path))
     }
 
     fn block() -> Resource {
@@ -199,9 +192,7 @@ mod tests {
             ),
         ] {
             let found = judge(&[fact(resource, seen)]);
-            assert_eq!(ids(&found), [expected]);
-            assert_eq!(found[0].cures.len(), cures, "{expected}");
-            assert_eq!(found[0].help.is_empty(), cures > 0, "{expected}");
+            expect_one(&found, expected, cures);
         }
     }
 

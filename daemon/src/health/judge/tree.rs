@@ -194,32 +194,25 @@ fn dangling(link: &DanglingLink) -> Found {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::ids;
+    use super::super::testing::{at, expect_one, ids};
     use super::*;
     use crate::health::judge::Cure;
     use crate::health::look::tree::Damaged;
     use crate::health::mend::refetch::Refetch;
-    use crate::host::fs::Meta;
     use crate::payload::Source;
     use crate::resource::nix_tree::NixTree;
     use crate::resource::profile::Profile;
 
     const NIX: &str = "/nix/store/0123456789abcdfghijklmnpqrsvwxyz-nix-2.26.3";
 
-    fn at(path: &str, mode: u32, gid: u32) -> At {
-        At {
-            path: path.into(),
-            meta: Some(Meta {
-                kind: Kind::Directory,
-                mode,
-                uid: 0,
-                gid,
-                size: 0,
-                device: 1,
-                modified: 0,
-            }),
-            target: None,
-        }
+    fn folder(path: &str, mode: u32) -> At {
+        at(path, Kind::Directory, mode)
+    }
+
+    fn store(mode: u32) -> At {
+        let mut store = folder("/nix/store", mode);
+        store.meta.as_mut().unwrap().gid = 30000;
+        store
     }
 
     fn healthy() -> TreeFacts {
@@ -229,8 +222,8 @@ mod tests {
                 keep: false,
             }),
             is_mount_missing: false,
-            store: at("/nix/store", 0o1775, 30000),
-            folders: vec![at("/nix", 0o755, 0), at("/nix/var/nix/db", 0o755, 0)],
+            store: store(0o1775),
+            folders: vec![folder("/nix", 0o755), folder("/nix/var/nix/db", 0o755)],
             presence: Some(Presence::Present),
             profile: Some((
                 Profile {
@@ -268,7 +261,7 @@ mod tests {
         // A folder that is missing is told by the tree's own probe.
         assert_eq!(with(|facts| facts.folders[1].meta = None), []);
         // Some releases close the folder of running builds.
-        let found = with(|facts| facts.folders[1] = at("/nix/var/nix/builds", 0o711, 0));
+        let found = with(|facts| facts.folders[1] = folder("/nix/var/nix/builds", 0o711));
         assert_eq!(found, []);
     }
 
@@ -287,18 +280,18 @@ mod tests {
                 0,
             ),
             (
-                |facts| facts.folders[0] = at("/nix", 0o700, 0),
+                |facts| facts.folders[0] = folder("/nix", 0o700),
                 "tree.rights /nix",
                 1,
             ),
             (
-                |facts| facts.folders[1] = at("/nix/var/nix/db", 0o777, 0),
+                |facts| facts.folders[1] = folder("/nix/var/nix/db", 0o777),
                 "tree.rights /nix/var/nix/db",
                 1,
             ),
             (
                 |facts| {
-                    facts.store = at("/nix/store", 0o755, 30000);
+                    facts.store = store(0o755);
                     facts.presence = Some(Presence::Drifted("mode 0755".to_owned()));
                 },
                 "tree.rights /nix/store",
@@ -337,9 +330,7 @@ mod tests {
         ];
         for (change, expected, cures) in table {
             let found = with(change);
-            assert_eq!(ids(&found), [expected]);
-            assert_eq!(found[0].cures.len(), cures, "{expected}");
-            assert_eq!(found[0].help.is_empty(), cures > 0, "{expected}");
+            expect_one(&found, expected, cures);
         }
     }
 

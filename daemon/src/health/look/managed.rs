@@ -87,17 +87,8 @@ mod tests {
         let paths = names.map(|name| format!("/etc/{name}"));
         settings.managed = paths.iter().map(|path| entry(path, None)).collect();
         settings.managed.push(entry("/etc/x", Some("/etc/none")));
-        let host = machine.host();
-        let scene = Scene {
-            host: &host,
-            owned: &[],
-            fetched: &[],
-            is_deep: false,
-            operations: &[],
-            unwatched: None,
-            settings: &settings,
-            cancel: &Cancel::default(),
-        };
+        let (host, cancel) = (machine.host(), Cancel::default());
+        let scene = Scene::bare(&host, &settings, &cancel);
         let Facts::Managed(facts) = look(&scene, Area::Managed).unwrap() else {
             panic!()
         };

@@ -103,6 +103,22 @@ pub struct Scene<'a> {
     pub cancel: &'a Cancel,
 }
 
+impl<'a> Scene<'a> {
+    /// A quick look at a machine of which nothing is known.
+    pub fn bare(host: &'a Host, settings: &'a Settings, cancel: &'a Cancel) -> Scene<'a> {
+        Scene {
+            host,
+            owned: &[],
+            fetched: &[],
+            is_deep: false,
+            operations: &[],
+            unwatched: None,
+            settings,
+            cancel,
+        }
+    }
+}
+
 /// Whether something should be mounted at /nix or below, and is not.
 ///
 /// # Errors
@@ -283,16 +299,11 @@ pub(crate) mod testing {
 
     /// Looks at one area of a machine that owns these things.
     pub(crate) fn look_at(machine: &Machine, owned: &[Resource], area: Area) -> Facts {
-        let host = machine.host();
+        let (host, settings, cancel) = (machine.host(), Settings::default(), Cancel::default());
         let scene = Scene {
-            host: &host,
             owned,
-            fetched: &[],
             is_deep: true,
-            operations: &[],
-            unwatched: None,
-            settings: &Settings::default(),
-            cancel: &Cancel::default(),
+            ..Scene::bare(&host, &settings, &cancel)
         };
         look(&scene, area).unwrap()
     }

@@ -122,17 +122,10 @@ mod tests {
     use super::super::{Area, Facts};
     use super::*;
     use crate::catalogue::facts::testing::Machine;
-    use crate::resource::file::File;
+    use crate::resource::testing::empty_file;
 
     fn file(path: &str) -> Resource {
-        Resource::File(File {
-            path: path.into(),
-            content: "x".to_owned(),
-            mode: 0o644,
-            uid: 0,
-            gid: 0,
-            replace: false,
-        })
+        Resource::File(empty_file(path))
     }
 
     #[test]

@@ -20,20 +20,10 @@ use rustix::fs::inotify::{self, CreateFlags, ReadFlags, Reader, WatchFlags};
 use rustix::io::Errno;
 
 use super::plan::Counts;
+use super::{Heard, PAUSE};
 
-/// How long is waited for more after something was heard.
-const PAUSE: Duration = Duration::from_millis(20);
 /// Bytes of events that are read at once.
 const BUFFER: usize = 8192;
-
-/// Something that was heard.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Heard {
-    /// This happened to what is at the path.
-    Happened(PathBuf, Counts),
-    /// More happened than could be told.
-    Lost,
-}
 
 /// Hears of changes.
 #[derive(Debug)]

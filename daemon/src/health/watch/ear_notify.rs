@@ -10,18 +10,7 @@ use notify::event::{AccessKind, AccessMode, Event, EventKind, ModifyKind};
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 
 use super::plan::Counts;
-
-/// How long is waited for more after something was heard.
-const PAUSE: Duration = Duration::from_millis(20);
-
-/// Something that was heard.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Heard {
-    /// This happened to what is at the path.
-    Happened(PathBuf, Counts),
-    /// More happened than could be told.
-    Lost,
-}
+use super::{Heard, PAUSE};
 
 /// Hears of changes.
 #[derive(Debug)]

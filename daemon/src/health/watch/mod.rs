@@ -22,12 +22,24 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use ear::{Ear, Heard, Nudge};
+use ear::{Ear, Nudge};
 use nix::errno::Errno;
 pub use plan::{Counts, Target};
 use plan::{Meaning, Plan, There};
 
 use super::sighting::Areas;
+
+/// How long is waited for more after something was heard.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// Something that was heard.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Heard {
+    /// This happened to what is at the path.
+    Happened(PathBuf, Counts),
+    /// More happened than could be told.
+    Lost,
+}
 
 /// How long what belongs together is waited for, and the shortest time between two tellings.
 pub const WINDOW: Duration = Duration::from_millis(1500);

@@ -3,25 +3,16 @@ use nixctl_proto::settings::ManagedSettings;
 use super::*;
 use crate::health::watch::plan::{Plan, There};
 use crate::resource::block::Block;
-use crate::resource::file::File;
 use crate::resource::nix_conf::NixConf;
 use crate::resource::nix_tree::NixTree;
 use crate::resource::profile::Profile;
 use crate::resource::service::Service;
+use crate::resource::testing::empty_file;
 use crate::resource::users::BuildUsers;
 
 fn owned() -> Vec<Resource> {
     let units = || vec![SOCKET_UNIT.to_owned(), SERVICE_UNIT.to_owned()];
-    let file = |path: &str| {
-        Resource::File(File {
-            path: path.into(),
-            content: String::new(),
-            mode: 0o644,
-            uid: 0,
-            gid: 0,
-            replace: false,
-        })
-    };
+    let file = |path: &str| Resource::File(empty_file(path));
     vec![
         file("/etc/systemd/system/nix-daemon.socket"),
         file("/etc/dbus-1/system.d/org.nixctl1.conf"),

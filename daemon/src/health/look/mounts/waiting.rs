@@ -143,17 +143,8 @@ mod tests {
     use crate::host::Cancel;
 
     fn of(machine: &Machine, is_mount: bool) -> Vec<(String, bool)> {
-        let host = machine.host();
-        let scene = Scene {
-            host: &host,
-            owned: &[],
-            fetched: &[],
-            is_deep: false,
-            operations: &[],
-            unwatched: None,
-            settings: &Default::default(),
-            cancel: &Cancel::default(),
-        };
+        let (host, settings, cancel) = (machine.host(), Default::default(), Cancel::default());
+        let scene = Scene::bare(&host, &settings, &cancel);
         let found = look(&scene, is_mount).unwrap();
         found
             .into_iter()

@@ -117,14 +117,11 @@ mod tests {
     fn of(machine: &Machine, owned: &[Resource], fetched: &[Release]) -> Option<Refetch> {
         let mut settings = Settings::default();
         settings.install.release_server = "https://mirror.example/".to_owned();
+        let (host, cancel) = (machine.host(), Cancel::default());
         let scene = Scene {
-            host: &machine.host(),
             owned,
             fetched,
-            is_deep: false,
-            operations: &[],
-            settings: &settings,
-            cancel: &Cancel::default(),
+            ..Scene::bare(&host, &settings, &cancel)
         };
         look(&scene, &Expected::of(&scene).unwrap()).unwrap()
     }
