@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use nixctl_proto::Code;
@@ -40,15 +41,88 @@ fn what_is_named_exists() {
 
 #[test]
 fn tests_that_are_named_exist() {
-    for row in ROWS {
-        let Some(test) = row.test else { continue };
+    for test in ROWS.iter().filter_map(|row| row.test).chain([HEALED]) {
         let (file, function) = test.split_once(": ").unwrap();
         let text = std::fs::read_to_string(Path::new(REPOSITORY).join(file)).unwrap();
-        assert!(
-            text.contains(&format!("fn {function}()")),
-            "{}: {test}",
-            row.number
-        );
+        assert!(text.contains(&format!("fn {function}()")), "{test}");
+    }
+}
+
+/// What the lab says of a damage: the rows that it makes true, and the checks that find it.
+#[derive(Debug, Default)]
+struct Made {
+    rows: Vec<String>,
+    checks: Vec<String>,
+}
+
+/// The damages of the lab by their names, as its source has them: the two share no code.
+fn lab() -> BTreeMap<String, Made> {
+    let words = |text: &str, field: &str| -> Option<Vec<String>> {
+        let (_, rest) = text.split_once(&format!("{field}: &["))?;
+        let (list, _) = rest.split_once(']')?;
+        let word = |word: &str| word.trim().trim_matches('"').to_owned();
+        Some(list.split(',').map(word).collect())
+    };
+    let mut damages = BTreeMap::new();
+    let folder = Path::new(REPOSITORY).join("tests/src/damage");
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_none_or(|it| it != "rs") {
+            continue;
+        }
+        let text = std::fs::read_to_string(&path).unwrap();
+        let mut parts = text.split("        name: \"");
+        // What many of a file have in common stands before the first.
+        let common = parts.next().and_then(|part| words(part, "checks"));
+        for part in parts {
+            let (name, rest) = part.split_once("\",\n").unwrap();
+            let made = Made {
+                rows: words(rest, "rows").unwrap_or_default(),
+                checks: words(rest, "checks").or(common.clone()).unwrap_or_default(),
+            };
+            damages.insert(name.to_owned(), made);
+        }
+    }
+    damages
+}
+
+#[test]
+fn damages_that_are_named_are_made_by_the_lab_and_fit_their_rows() {
+    let lab = lab();
+    assert!(lab.len() > 60, "{} damages", lab.len());
+    for row in ROWS {
+        let id = match row.does {
+            Repairs(check) | Explains(check) => check.id(),
+            Later(id) => id.to_owned(),
+            Prevents(_) | OutOfScope(_) => String::new(),
+        };
+        for name in row.damages {
+            let number = row.number.to_string();
+            let made = lab.get(*name);
+            let made = made.unwrap_or_else(|| panic!("{number}: no damage is called {name}"));
+            let fits = made.rows.contains(&number) || made.checks.contains(&id);
+            assert!(fits, "{number}: {name} makes {made:?}");
+        }
+    }
+}
+
+/// Where the lab makes a row that is found by the row's own check, the row says so.
+#[test]
+fn what_the_lab_makes_is_named() {
+    for (name, made) in lab() {
+        for row in ROWS {
+            let (Repairs(check) | Explains(check)) = row.does else {
+                continue;
+            };
+            let is_made = made.rows.contains(&row.number.to_string());
+            if is_made && made.checks.contains(&check.id()) {
+                assert!(
+                    row.damages.contains(&name.as_str()),
+                    "{}: {name}",
+                    row.number
+                );
+            }
+        }
     }
 }
 
