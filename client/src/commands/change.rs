@@ -12,6 +12,7 @@ use super::follow::{self, Wait};
 use super::{Context, Outcome, save};
 use crate::cli::Going;
 use crate::connect::{COME_BACK, Connection, TRY_EVERY, Trouble};
+use crate::render::text::clean;
 use crate::render::{plan, svg, switch};
 
 /// Whether it can be asked at all; said before any work is done.
@@ -167,6 +168,9 @@ pub fn declined(context: &mut Context) -> Exit {
     Exit::Refused
 }
 
+/// The options to go on with, or the exit code when it ends here.
+type Agreed = Result<RequestOptions, Exit>;
+
 /// Shows the plan and asks, unless told not to; the exit code when it ends here: the answer is no,
 /// or there is nothing to repair.
 async fn agree(
@@ -175,9 +179,12 @@ async fn agree(
     request: &OperationRequest,
     going: &Going,
     svg: Option<&Path>,
-) -> Result<Result<RequestOptions, Exit>, Failure> {
+) -> Result<Agreed, Failure> {
     let mut options = options(going);
     if going.yes {
+        if is_needless(context, connection, request).await? {
+            return Ok(Err(Exit::Done));
+        }
         if svg.is_some() {
             draw(&connection.plan(request).await?, svg)?;
         }
@@ -206,6 +213,28 @@ async fn agree(
         true => Ok(options),
         false => Err(declined(context)),
     })
+}
+
+/// Whether there is nothing to repair, which is said then. It is not to be told while an operation
+/// changes the machine.
+async fn is_needless(
+    context: &mut Context,
+    connection: &Connection,
+    request: &OperationRequest,
+) -> Result<bool, Failure> {
+    if !matches!(request, OperationRequest::Repair(_))
+        || connection.status().await?.active.is_some()
+    {
+        return Ok(false);
+    }
+    let plan = connection.plan(request).await?;
+    let is_needless = plan.is_empty() && plan.refusal().is_none();
+    if is_needless && context.quiet && !context.json {
+        context.terminal.line(&clean(&plan.title));
+    } else if is_needless {
+        show(context, &[plan])?;
+    }
+    Ok(is_needless)
 }
 
 /// Whether the request takes things off the machine: what goes is shown also to those who agreed
@@ -252,7 +281,9 @@ fn fresh_id() -> String {
 mod tests {
     use std::sync::{Arc, Mutex};
 
+    use nixctl_proto::OperationView;
     use nixctl_proto::request::{InstallRequest, RepairRequest, Reply, Request, UninstallRequest};
+    use nixctl_proto::status::Status;
 
     use super::*;
     use crate::cli::Global;
@@ -321,13 +352,14 @@ mod tests {
         assert_eq!(seen[0], seen[1]);
     }
 
-    #[tokio::test]
-    async fn nobody_is_asked_whether_to_repair_nothing() {
-        let fake = Fake::start(|request| match request {
+    /// What becomes of a repair for which the daemon, that has something at work or not, knows no
+    /// step.
+    async fn repair_nothing(going: &Going, active: Option<OperationView>) -> Agreed {
+        let fake = Fake::start(move |request| match request {
             Request::Plan(request) => {
                 let plan = Plan {
                     kind: request.kind(),
-                    title: "repair nothing".to_owned(),
+                    title: "nothing to repair".to_owned(),
                     steps: Vec::new(),
                     checks: Vec::new(),
                     bytes_needed: 0,
@@ -337,7 +369,11 @@ mod tests {
                 };
                 vec![Reaction::Last(Reply::Plan(plan))]
             }
-            _ => vec![Reaction::Last(Reply::Status(status()))],
+            _ => {
+                let active = active.clone();
+                let status = Status { active, ..status() };
+                vec![Reaction::Last(Reply::Status(status))]
+            }
         });
         let reach = Options {
             socket: Some(fake.path()),
@@ -346,9 +382,22 @@ mod tests {
         let connection = Connection::open(&reach).await.unwrap();
         let mut context = Context::new(&Global::default());
         let request = OperationRequest::Repair(RepairRequest::default());
-        let going = Going::default();
-        let agreed = agree(&mut context, &connection, &request, &going, None).await;
-        assert_eq!(agreed, Ok(Err(Exit::Done)));
+        agree(&mut context, &connection, &request, going, None)
+            .await
+            .unwrap()
+    }
+
+    #[tokio::test]
+    async fn nobody_is_asked_whether_to_repair_nothing_and_no_operation_is_made() {
+        let yes = Going {
+            yes: true,
+            ..Going::default()
+        };
+        for going in [&Going::default(), &yes] {
+            assert_eq!(repair_nothing(going, None).await, Err(Exit::Done));
+        }
+        // What an operation is about to change is not to be judged before its end.
+        assert!(repair_nothing(&yes, Some(view())).await.is_ok());
     }
 
     #[tokio::test]

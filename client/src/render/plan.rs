@@ -57,7 +57,8 @@ pub fn steps(plan: &Plan, detailed: bool, style: Style) -> Vec<String> {
             }
         }
     }
-    if plan.is_empty() {
+    // The title of a repair says so itself.
+    if plan.is_empty() && plan.kind != OperationKind::Repair {
         lines.push("  nothing to do".to_owned());
     }
     lines.extend(needs(plan));
@@ -258,6 +259,17 @@ mod tests {
         assert_eq!(
             lines(&empty, false, Style::PLAIN)[1..],
             ["  already right (1):", "    = keep /nix", "  nothing to do"]
+        );
+        let repair = Plan {
+            kind: OperationKind::Repair,
+            title: "nothing to repair".to_owned(),
+            steps: Vec::new(),
+            notes: vec!["clock.wrong clock: set it".to_owned()],
+            ..empty
+        };
+        assert_eq!(
+            lines(&repair, false, Style::PLAIN),
+            ["nothing to repair", "  note: clock.wrong clock: set it"]
         );
     }
 

@@ -99,7 +99,7 @@ fn planned(looked: Looked, targets: &[Target], now: u64) -> Planned {
     let mut notes: Vec<String> = others.iter().map(unhelped).collect();
     notes.extend(gone(targets, &curable, &others));
     let title = match curable.as_slice() {
-        [] => "repair nothing".to_owned(),
+        [] => "nothing to repair".to_owned(),
         [one] => format!("repair {}", sighting(one)),
         all => format!("repair {} findings", all.len()),
     };

@@ -1,7 +1,7 @@
 //! From the request to the stored plan.
 
 use nixctl_proto::plan::Plan;
-use nixctl_proto::{Code, Failure};
+use nixctl_proto::{Code, Failure, OperationKind};
 
 use super::super::Question;
 use super::super::handle::moved;
@@ -68,6 +68,8 @@ impl Run<'_> {
             let title = planned.view.title.clone();
             self.record.notes.push(if self.record.options.dry_run {
                 format!("dry run: nothing was changed ({title})")
+            } else if self.record.request.kind() == OperationKind::Repair {
+                "nothing to repair".to_owned()
             } else {
                 "nothing to do".to_owned()
             });

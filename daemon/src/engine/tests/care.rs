@@ -121,6 +121,8 @@ fn a_daemon_for_one_call_repairs_only_what_it_is_asked_for() {
         nothing.notes.iter().any(|it| it.contains("nothing of it")),
         "{nothing:?}"
     );
+    assert_eq!(nothing.notes.last().unwrap(), "nothing to repair");
+    assert_eq!((nothing.steps, nothing.step), (0, 0));
     stop(engine);
 }
 
