@@ -17,6 +17,8 @@ use super::{FRAGMENT_DIRECTORY, MAIN_FILE, SettingView, Settings, SettingsError}
 
 /// Largest settings file, far beyond any real one.
 pub const MAX_FILE_BYTES: u64 = 1 << 20;
+/// Settings whose URL may have a password.
+const WITH_PASSWORDS: [&str; 2] = ["install.proxy", "upgrade.feed"];
 /// Permission bits that let somebody else change a file.
 const WRITABLE_BY_OTHERS: u32 = 0o002;
 /// Permission bit of the group, which is harmless for root's own group only.
@@ -148,10 +150,10 @@ pub(super) fn unknown(key: &str, known: &BTreeMap<String, Value>) -> String {
     }
 }
 
-/// A value as everybody may see it: the password of a proxy is left out.
+/// A value as everybody may see it: the password in a URL is left out.
 fn shown(key: &str, value: &Value) -> String {
     match value {
-        Value::String(text) if key == "install.proxy" => {
+        Value::String(text) if WITH_PASSWORDS.contains(&key) => {
             Value::String(without_password(text)).to_string()
         }
         Value::Table(_) if key.starts_with(MANAGED) => managed::shown(value).to_string(),

@@ -11,6 +11,7 @@ mod health;
 mod load;
 mod managed;
 mod switch;
+mod upgrade;
 mod value;
 
 pub use edit::edit;
@@ -19,6 +20,7 @@ pub use health::{HealthSettings, MIN_INTERVAL_SECONDS, POLICIES, policy_of};
 pub use load::{MAX_FILE_BYTES, load, merge};
 pub use managed::{MAX_MANAGED_BYTES, ManagedSettings, not_to_be_managed};
 pub use switch::{OnFailure, ProbeSettings, SwitchSettings};
+pub use upgrade::{UpgradePolicy, UpgradeSettings, Wariness};
 pub(crate) use value::nearest;
 
 use serde::{Deserialize, Serialize};
@@ -42,6 +44,8 @@ pub struct Settings {
     pub switch: SwitchSettings,
     /// When the machine is looked at, and what is done about what is found.
     pub health: HealthSettings,
+    /// Where releases are announced, and what is done about them.
+    pub upgrade: UpgradeSettings,
     /// Further files that are kept as they should be.
     pub managed: Vec<ManagedSettings>,
 }

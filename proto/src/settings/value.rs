@@ -56,6 +56,9 @@ fn sensible(key: &str, settings: &Settings) -> Result<(), String> {
     if let Some(name) = key.strip_prefix("health.") {
         return settings.health.check(name);
     }
+    if let Some(name) = key.strip_prefix("upgrade.") {
+        return settings.upgrade.check(name);
+    }
     match key {
         "install.release_server" if !is_server(&install.release_server) => {
             Err("must be an http or https URL without a slash at the end".to_owned())
@@ -106,7 +109,7 @@ fn is_server(text: &str) -> bool {
 }
 
 /// A URL with a host and its slash, or an absolute path.
-fn is_place(text: &str) -> bool {
+pub(super) fn is_place(text: &str) -> bool {
     let rest = text
         .strip_prefix("https://")
         .or_else(|| text.strip_prefix("http://"));

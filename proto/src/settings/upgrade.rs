@@ -1,0 +1,230 @@
+//! `[upgrade]`: where releases are announced, whom to believe, and what is done about them.
+
+use std::fmt;
+
+use serde::de::{self, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::value::is_place;
+
+/// `[upgrade]`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct UpgradeSettings {
+    /// URL of the release feed; empty: there is none, and nothing is looked for.
+    pub feed: String,
+    /// Keys of which one must have signed the feed, `NAME:BASE64` as Nix writes public keys.
+    pub feed_keys: Vec<String>,
+    /// The channel that the feed must be of.
+    pub channel: String,
+    /// How early this machine takes a release.
+    pub wariness: Wariness,
+    /// What is done about a release that this machine may take.
+    pub policy: UpgradePolicy,
+}
+
+impl Default for UpgradeSettings {
+    fn default() -> Self {
+        UpgradeSettings {
+            feed: String::new(),
+            feed_keys: Vec::new(),
+            channel: "stable".to_owned(),
+            wariness: Wariness::default(),
+            policy: UpgradePolicy::default(),
+        }
+    }
+}
+
+impl UpgradeSettings {
+    /// Whether its values make sense.
+    ///
+    /// # Errors
+    /// What is wrong with the value of that name.
+    pub(super) fn check(&self, name: &str) -> Result<(), String> {
+        match name {
+            "feed" if !self.feed.is_empty() && !is_feed(&self.feed) => {
+                Err("must be the http or https URL of a file, or empty".to_owned())
+            }
+            "feed_keys" => match self.feed_keys.iter().find(|key| !key.contains(':')) {
+                Some(key) => Err(format!("`{key}` is no public key, written NAME:BASE64")),
+                None => Ok(()),
+            },
+            "channel" if !is_channel(&self.channel) => Err(
+                "must have letters, digits, dots, - and _ only, at least one and at most 64"
+                    .to_owned(),
+            ),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A file on a web server; no path on this machine.
+fn is_feed(text: &str) -> bool {
+    is_place(text) && !text.starts_with('/') && !text.ends_with('/')
+}
+
+fn is_channel(name: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
+    (1..=64).contains(&name.len()) && name.bytes().all(allowed)
+}
+
+/// What is done about a release that this machine may take.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum UpgradePolicy {
+    /// Nobody looks for releases.
+    Off,
+    /// It is said, and somebody has to ask for the upgrade.
+    #[default]
+    Notify,
+    /// The machine upgrades by itself.
+    Auto,
+}
+
+/// How early a machine takes a release: from 0, among the first, to 1, among the last; else chance
+/// decides anew for each release. Kept in millionths, so that it is never anything but a number.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Wariness(Option<u32>);
+
+/// Millionths of the whole.
+const WHOLE: u32 = 1_000_000;
+/// The word for no number.
+const BY_CHANCE: &str = "auto";
+
+impl Wariness {
+    /// A number from 0 to 1; `None` for any other.
+    pub fn new(number: f64) -> Option<Wariness> {
+        let scaled = (number * f64::from(WHOLE)).round();
+        (0.0..=1.0)
+            .contains(&number)
+            .then_some(Wariness(Some(scaled as u32)))
+    }
+
+    /// The number, where one is set.
+    pub fn number(self) -> Option<f64> {
+        self.0.map(|part| f64::from(part) / f64::from(WHOLE))
+    }
+}
+
+impl Serialize for Wariness {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.number() {
+            Some(number) => serializer.serialize_f64(number),
+            None => serializer.serialize_str(BY_CHANCE),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Wariness {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(FromNumberOrText)
+    }
+}
+
+/// Takes what a file has (a number) and what a command line makes of one with a point (a text).
+struct FromNumberOrText;
+
+impl Visitor<'_> for FromNumberOrText {
+    type Value = Wariness;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a number from 0 to 1, or \"{BY_CHANCE}\"")
+    }
+
+    fn visit_f64<E: de::Error>(self, number: f64) -> Result<Wariness, E> {
+        Wariness::new(number).ok_or_else(|| E::invalid_value(de::Unexpected::Float(number), &self))
+    }
+
+    fn visit_i64<E: de::Error>(self, number: i64) -> Result<Wariness, E> {
+        self.visit_f64(number as f64)
+    }
+
+    fn visit_u64<E: de::Error>(self, number: u64) -> Result<Wariness, E> {
+        self.visit_f64(number as f64)
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Wariness, E> {
+        match text.parse() {
+            _ if text == BY_CHANCE => Ok(Wariness(None)),
+            Ok(number) => self.visit_f64(number),
+            Err(_) => Err(E::invalid_value(de::Unexpected::Str(text), &self)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::super::{Settings, SettingsError, edit, merge};
+    use super::*;
+
+    fn read(text: &str) -> Result<UpgradeSettings, SettingsError> {
+        let file = PathBuf::from("/etc/nixctl/config.toml");
+        merge(&[(file, text.to_owned())]).map(|(settings, _): (Settings, _)| settings.upgrade)
+    }
+
+    #[test]
+    fn a_section_is_read() {
+        let settings = read(
+            "[upgrade]\nfeed = \"https://a.example/stable.json\"\nfeed_keys = [\"a-1:AAAA\"]\n\
+             channel = \"edge\"\nwariness = 0.25\npolicy = \"auto\"\n",
+        )
+        .unwrap();
+        assert_eq!(settings.channel, "edge");
+        assert_eq!(settings.wariness.number(), Some(0.25));
+        assert_eq!(settings.policy, UpgradePolicy::Auto);
+        let none = read("").unwrap();
+        assert_eq!(none, UpgradeSettings::default());
+        assert_eq!(none.policy, UpgradePolicy::Notify);
+        assert_eq!(none.wariness.number(), None);
+    }
+
+    #[test]
+    fn wariness_is_a_number_however_it_is_spelled() {
+        for (spelled, number) in [
+            ("0", Some(0.0)),
+            ("1", Some(1.0)),
+            ("0.5", Some(0.5)),
+            ("\"0.5\"", Some(0.5)),
+            ("\"auto\"", None),
+        ] {
+            let text = edit("", "upgrade.wariness", spelled).unwrap();
+            assert_eq!(read(&text).unwrap().wariness.number(), number, "{spelled}");
+        }
+    }
+
+    #[test]
+    fn wrong_values_are_refused() {
+        for (text, part) in [
+            ("feed = \"file:///etc/feed.json\"", "URL"),
+            ("feed = \"/etc/feed.json\"", "URL"),
+            ("feed = \"https://a.example\"", "URL"),
+            ("feed_keys = [\"AAAA\"]", "no public key"),
+            ("feed_keys = \"a:AAAA\"", "sequence"),
+            ("channel = \"\"", "letters"),
+            ("channel = \"a b\"", "letters"),
+            ("wariness = 1.1", "from 0 to 1"),
+            ("wariness = -1", "from 0 to 1"),
+            ("wariness = nan", "from 0 to 1"),
+            ("wariness = \"inf\"", "from 0 to 1"),
+            ("wariness = true", "from 0 to 1"),
+            ("policy = \"never\"", "notify"),
+        ] {
+            let error = read(&format!("[upgrade]\n{text}\n"))
+                .unwrap_err()
+                .to_string();
+            assert!(error.contains(part), "{error}");
+            assert!(error.contains("config.toml line 2: "), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_password_in_the_url_is_not_shown() {
+        let file = PathBuf::from("/x.toml");
+        let text = "[upgrade]\nfeed = \"https://me:secret@a.example/f.json\"\n".to_owned();
+        let (_, views) = merge(&[(file, text)]).unwrap();
+        let view = views.iter().find(|it| it.key == "upgrade.feed").unwrap();
+        assert_eq!(view.value, "\"https://me:***@a.example/f.json\"");
+    }
+}
