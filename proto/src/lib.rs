@@ -8,6 +8,7 @@
 
 pub mod bus;
 pub mod code;
+pub mod date;
 pub mod dbus;
 pub mod failure;
 pub mod frame;
