@@ -147,6 +147,15 @@ catalogue! {
     CacheDamaged = 1024, Refused, "a binary cache gives something else than it promises",
         help "repair the cache named above, or take another one with --from",
         "An archive was cut short, is larger than the cache says, has another hash, or is not there although the cache lists it. Nothing of it was used, and nothing was changed.";
+    FeedUntrusted = 1031, Refused, "the release feed is not signed by a key that is trusted",
+        help "compare [upgrade] feed_keys in the settings with the keys that whoever publishes the feed names",
+        "A release feed is believed when one of the keys of the settings signed exactly its bytes. This one is signed by other keys only, by none, or was altered afterwards. Nothing of it was used, and nothing was changed.";
+    FeedStale = 1032, Refused, "the release feed is out of its time, or older than one that was seen before",
+        help "see whether the machine's clock is right; else whoever publishes the feed must publish it anew",
+        "A feed says when it was made and when it ends to be true, and has a number that never goes down. One that has expired, comes from the future, or has a lower number than one this machine saw before may be an old one that somebody shows again, so that releases which mend something are not heard of. Nothing of it was used.";
+    FeedMalformed = 1033, Refused, "the release feed is not what a release feed looks like",
+        help "see whether [upgrade] feed names the right file and [upgrade] channel the right channel",
+        "The file is too large, is no JSON of the documented form (docs/feed.md), has values that make no sense, is of a newer form than this nixctl knows, or is the feed of another channel. Nothing of it was used, and nothing was changed.";
 
     ChecksumMismatch = 2001, Failed, "the download is not what its checksum says",
         help "run the command again; when it fails again, the mirror or a proxy alters the file",

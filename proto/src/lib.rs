@@ -11,6 +11,7 @@ pub mod code;
 pub mod date;
 pub mod dbus;
 pub mod failure;
+pub mod feed;
 pub mod frame;
 pub mod generation;
 pub mod health;

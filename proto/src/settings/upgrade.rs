@@ -6,6 +6,7 @@ use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::value::is_place;
+use crate::feed::{PublicKey, is_name};
 
 /// `[upgrade]`
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,6 +37,18 @@ impl Default for UpgradeSettings {
 }
 
 impl UpgradeSettings {
+    /// The keys that a feed is believed by.
+    ///
+    /// # Errors
+    /// Which one is none; never with settings that were loaded.
+    pub fn keys(&self) -> Result<Vec<PublicKey>, String> {
+        let key = |text: &String| {
+            let read = text.parse::<PublicKey>();
+            read.map_err(|why| format!("`{text}` is no public key: {why}"))
+        };
+        self.feed_keys.iter().map(key).collect()
+    }
+
     /// Whether its values make sense.
     ///
     /// # Errors
@@ -45,11 +58,8 @@ impl UpgradeSettings {
             "feed" if !self.feed.is_empty() && !is_feed(&self.feed) => {
                 Err("must be the http or https URL of a file, or empty".to_owned())
             }
-            "feed_keys" => match self.feed_keys.iter().find(|key| !key.contains(':')) {
-                Some(key) => Err(format!("`{key}` is no public key, written NAME:BASE64")),
-                None => Ok(()),
-            },
-            "channel" if !is_channel(&self.channel) => Err(
+            "feed_keys" => self.keys().map(drop),
+            "channel" if !is_name(&self.channel) => Err(
                 "must have letters, digits, dots, - and _ only, at least one and at most 64"
                     .to_owned(),
             ),
@@ -61,11 +71,6 @@ impl UpgradeSettings {
 /// A file on a web server; no path on this machine.
 fn is_feed(text: &str) -> bool {
     is_place(text) && !text.starts_with('/') && !text.ends_with('/')
-}
-
-fn is_channel(name: &str) -> bool {
-    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
-    (1..=64).contains(&name.len()) && name.bytes().all(allowed)
 }
 
 /// What is done about a release that this machine may take.
@@ -167,10 +172,11 @@ mod tests {
     #[test]
     fn a_section_is_read() {
         let settings = read(
-            "[upgrade]\nfeed = \"https://a.example/stable.json\"\nfeed_keys = [\"a-1:AAAA\"]\n\
+            "[upgrade]\nfeed = \"https://a.example/stable.json\"\nfeed_keys = [\"a-1:11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=\"]\n\
              channel = \"edge\"\nwariness = 0.25\npolicy = \"auto\"\n",
         )
         .unwrap();
+        assert_eq!(settings.keys().unwrap()[0].name(), "a-1");
         assert_eq!(settings.channel, "edge");
         assert_eq!(settings.wariness.number(), Some(0.25));
         assert_eq!(settings.policy, UpgradePolicy::Auto);
@@ -201,6 +207,7 @@ mod tests {
             ("feed = \"/etc/feed.json\"", "URL"),
             ("feed = \"https://a.example\"", "URL"),
             ("feed_keys = [\"AAAA\"]", "no public key"),
+            ("feed_keys = [\"a:AAAA\"]", "3 bytes instead of 32"),
             ("feed_keys = \"a:AAAA\"", "sequence"),
             ("channel = \"\"", "letters"),
             ("channel = \"a b\"", "letters"),
