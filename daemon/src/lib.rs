@@ -6,6 +6,7 @@
 //! [`resource`] knows each kind of thing nixctl owns; [`payload`] fetches and unpacks releases;
 //! [`health`] looks whether all of that is as it should be, and says what helps;
 //! [`switch`] moves a system from one generation to another;
+//! [`upgrade`] knows which releases there are and when this machine may take them;
 //! [`host`] is the only room that touches the machine.
 
 pub mod backend;
@@ -22,3 +23,4 @@ pub mod pulse;
 pub mod resource;
 pub mod serve;
 pub mod switch;
+pub mod upgrade;

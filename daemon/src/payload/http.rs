@@ -33,6 +33,8 @@ pub struct Client {
     agent: Agent,
     proxy: Option<ureq::Proxy>,
     cancel: Cancel,
+    /// Whether redirects from http to https are refused too.
+    is_within_scheme: bool,
 }
 
 /// An answer whose body is still to be read.
@@ -86,7 +88,15 @@ impl Client {
             agent,
             proxy,
             cancel,
+            is_within_scheme: false,
         })
+    }
+
+    /// The same, but not following any redirect to another scheme: what a signed document must
+    /// come by is what the settings say, in both directions.
+    pub fn within_scheme(mut self) -> Client {
+        self.is_within_scheme = true;
+        self
     }
 
     /// A small file, whole; `None` when the server has none.
@@ -234,7 +244,7 @@ impl Client {
                     response.into_body(),
                 );
             }
-            at = redirected(&at, response.headers())?;
+            at = redirected(&at, response.headers(), self.is_within_scheme)?;
         }
         Err(Fault::lasting(
             Code::Network,
@@ -315,7 +325,9 @@ fn judge(
     }
 }
 
-fn redirected(from: &Url, headers: &HeaderMap) -> Result<Url, Fault> {
+/// Where an answer leads; never from https to http, and never to another scheme at all when it has
+/// to stay within the one.
+fn redirected(from: &Url, headers: &HeaderMap, is_within_scheme: bool) -> Result<Url, Fault> {
     let location = header(headers, "location")
         .ok_or_else(|| Fault::lasting(Code::Network, from, "it redirects to nowhere"))?;
     let to = Url::parse(&from.join(location)).map_err(|error| Fault {
@@ -323,8 +335,11 @@ fn redirected(from: &Url, headers: &HeaderMap) -> Result<Url, Fault> {
         passing: false,
         status: None,
     })?;
-    if from.secure && !to.secure {
-        let why = format!("it redirects from https to http ({})", to.origin());
+    let name = |url: &Url| if url.secure { "https" } else { "http" };
+    let is_allowed = from.secure == to.secure || (to.secure && !is_within_scheme);
+    if !is_allowed {
+        let (scheme, other) = (name(from), name(&to));
+        let why = format!("it redirects from {scheme} to {other} ({})", to.origin());
         return Err(Fault::lasting(Code::Network, from, &why));
     }
     Ok(to)

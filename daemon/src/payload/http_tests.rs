@@ -16,6 +16,7 @@ fn client() -> Client {
             .new_agent(),
         proxy: None,
         cancel: Cancel::default(),
+        is_within_scheme: false,
     }
 }
 
@@ -35,6 +36,7 @@ fn tls_client(ssl_cert_file: &str) -> Client {
             .new_agent(),
         proxy: None,
         cancel: Cancel::default(),
+        is_within_scheme: false,
     }
 }
 

@@ -18,7 +18,7 @@ pub(crate) mod place;
 mod reginfo;
 pub mod release;
 #[cfg(test)]
-mod test_server;
+pub(crate) mod test_server;
 mod tree;
 pub(crate) mod trust;
 mod unpack;
