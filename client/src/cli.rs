@@ -9,9 +9,13 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, ValueHint};
 use nixctl_proto::OperationId;
 
 mod health;
+mod release;
 mod system;
 
 pub use health::{Check, History, Repair, RepairWhat, Report};
+pub use release::{
+    Archive, Content, Release, ReleaseKey, ReleaseNew, ReleaseSign, ReleaseVerb, ReleaseVerify,
+};
 pub use system::{
     Confirm, Diff, Picture, PlanRollback, PlanSwitch, Rollback, RollbackWhat, Switch, SwitchWhat,
 };
@@ -124,6 +128,8 @@ pub enum Verb {
     Cancel(One),
     /// Try a failed operation again
     Retry(Retry),
+    /// Make, sign and look at a release feed, for whoever publishes one
+    Release(Release),
     /// Say what an error code means and what helps
     Explain(Explain),
     /// Show or change the daemon's settings

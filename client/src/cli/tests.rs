@@ -59,6 +59,13 @@ fn what_is_accepted() {
         "nixctl watch /org/nixctl1/operation/0123456789abcdef --timeout 1",
         "nixctl cancel 0123456789abcdef",
         "nixctl retry 0123456789abcdef --no-wait",
+        "nixctl release key a-1 --secret s --public p",
+        "nixctl release new --channel stable",
+        "nixctl release new --from f --halt 2.34.8 --pause 2.35.0 -o g --replace",
+        "nixctl release new --from f --version 2.34.8 --system x86_64-linux=https://a/x,f \
+         --start-share 0.05 --minutes 2880 --curve quadratic --start 2026-11-22T04:10:12Z",
+        "nixctl release sign f --key-file s -o g",
+        "nixctl release verify - --key a-1:AAAA --key p --json",
         "nixctl explain",
         "nixctl explain NIX1001 --color never",
         "nixctl config",
@@ -108,6 +115,18 @@ fn what_is_refused() {
         "nixctl check --explain conf.syntax --list",
         "nixctl repair tree.right:/nix",
         "nixctl history -n few",
+        "nixctl release",
+        "nixctl release key a-1 --secret s",
+        "nixctl release new",
+        "nixctl release new --channel a/b",
+        "nixctl release new --channel stable --version 2.34.8",
+        "nixctl release new --channel stable --halt 2.34.8",
+        "nixctl release new --channel stable --start-share 0.5",
+        "nixctl release new --channel stable --days 0",
+        "nixctl release new --from f --version x --system x86_64-linux=https://a/x,f",
+        "nixctl release new --from f --version 2 --system x86_64-linux=https://a/x,f --minutes -1",
+        "nixctl release sign f -o g",
+        "nixctl release verify f",
     ] {
         let error = parse(line).expect_err(line);
         assert_eq!(error.exit_code(), 2, "{line}");

@@ -23,6 +23,7 @@ mod nearest;
 mod operations;
 mod plan;
 mod plan_instance;
+mod release;
 mod repair;
 mod report;
 mod retry;
@@ -100,6 +101,7 @@ async fn dispatch(context: &mut Context, verb: Verb) -> Outcome {
         Verb::Watch(watch) => watch::run(context, watch).await,
         Verb::Cancel(one) => cancel::run(context, &one.operation).await,
         Verb::Retry(retry) => retry::run(context, &retry).await,
+        Verb::Release(release) => release::run(context, release.verb),
         Verb::Explain(explain) => explain::run(context, explain.code.as_deref()),
         Verb::Config(config) => config::run(context, config.verb).await,
         Verb::Daemon(daemon) => daemon::run(context, daemon.verb).await,

@@ -23,10 +23,6 @@ pub fn replace(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
     let (temporary, mut file) = create_beside(path, mode)?;
     let written = file
         .write_all(content)
@@ -36,7 +32,28 @@ pub fn replace(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
         // What matters is why it could not be written.
         let _ = std::fs::remove_file(&temporary);
     }
-    written.and_then(|()| File::open(folder)?.sync_all())
+    written.and_then(|()| File::open(folder_of(path))?.sync_all())
+}
+
+/// Writes a file that is not there yet: a temporary one beside it, synced, then given its name,
+/// which fails where anything has it.
+pub fn create(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
+    let (temporary, mut file) = create_beside(path, mode)?;
+    let written = file
+        .write_all(content)
+        .and_then(|()| file.sync_all())
+        .and_then(|()| std::fs::hard_link(&temporary, path));
+    // What matters is whether the name was given, and if not why.
+    let _ = std::fs::remove_file(&temporary);
+    written.and_then(|()| File::open(folder_of(path))?.sync_all())
+}
+
+/// The folder that a file lies in.
+fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    }
 }
 
 fn create_beside(path: &Path, mode: u32) -> io::Result<(PathBuf, File)> {
@@ -62,9 +79,24 @@ fn create_beside(path: &Path, mode: u32) -> io::Result<(PathBuf, File)> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::symlink;
+    use std::os::unix::fs::{PermissionsExt, symlink};
 
     use super::*;
+
+    #[test]
+    fn what_is_there_is_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("a");
+        create(&file, b"one", 0o600).unwrap();
+        let mode = std::fs::metadata(&file).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        symlink("nowhere", folder.path().join("link")).unwrap();
+        for name in ["a", "link", "."] {
+            assert!(create(&folder.path().join(name), b"two", OPEN).is_err());
+        }
+        assert_eq!(std::fs::read(&file).unwrap(), b"one");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2);
+    }
 
     #[test]
     fn only_a_regular_file_is_replaced() {

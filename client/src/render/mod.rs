@@ -6,6 +6,7 @@
 pub mod chart;
 pub mod diff;
 pub mod error;
+pub mod feed;
 pub mod findings;
 pub mod generations;
 pub mod history;

@@ -1,5 +1,7 @@
 //! Small pieces of text: safe words, sizes, times, cut lines.
 
+use nixctl_proto::date::civil;
+
 /// The text without control characters, so that nothing from a log, a file name or a daemon can
 /// move the cursor or change the terminal.
 pub fn clean(text: &str) -> String {
@@ -143,26 +145,6 @@ pub fn ago(now: u64, milliseconds: u64) -> String {
 pub fn now() -> u64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     since.map_or(0, |it| u64::try_from(it.as_millis()).unwrap_or(u64::MAX))
-}
-
-/// Year, month and day of a number of days since 1970. Counts from 1 March of the year 0, so that
-/// the leap day is the last of its year and months follow a pattern of 153 days for every five.
-fn civil(days: u64) -> (u64, u64, u64) {
-    let days = days + 719_468;
-    let era = days / 146_097;
-    let day_of_era = days % 146_097;
-    let year_of_era =
-        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * shifted + 2) / 5 + 1;
-    let month = if shifted < 10 {
-        shifted + 3
-    } else {
-        shifted - 9
-    };
-    let year = year_of_era + era * 400 + u64::from(month <= 2);
-    (year, month, day)
 }
 
 #[cfg(test)]

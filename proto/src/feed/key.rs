@@ -1,5 +1,5 @@
 //! Keys in the format of Nix: `NAME:BASE64`, the public one of 32 bytes, the secret one of the 32
-//! bytes of the seed and mostly the 32 of the public key after them. Pairs made by
+//! bytes of the seed and the 32 of the public key after them. Pairs made by
 //! `nix key generate-secret` or `nix-store --generate-binary-cache-key` serve as well.
 
 use std::str::FromStr;
@@ -128,7 +128,7 @@ impl SecretKey {
         format!("{}:{}", self.name, STANDARD.encode(signature.as_ref()))
     }
 
-    fn from_seed(name: String, seed: [u8; KEY_BYTES]) -> Result<SecretKey, KeyError> {
+    pub(super) fn from_seed(name: String, seed: [u8; KEY_BYTES]) -> Result<SecretKey, KeyError> {
         let pair = Ed25519KeyPair::from_seed_unchecked(&seed).map_err(|_| KeyError::NoPair)?;
         Ok(SecretKey { name, seed, pair })
     }
@@ -139,20 +139,22 @@ impl FromStr for SecretKey {
 
     fn from_str(text: &str) -> Result<Self, KeyError> {
         let (name, bytes) = split(text)?;
-        let (seed, public) = match bytes.len() {
-            KEY_BYTES => (&bytes[..], None),
-            64 => (&bytes[..KEY_BYTES], Some(&bytes[KEY_BYTES..])),
-            found => {
-                let expected = "64 or 32";
-                return Err(KeyError::Length { found, expected });
-            }
+        // A seed alone is not taken: a public key, which has as many bytes, would pass for one.
+        let Some((seed, public)) = bytes
+            .split_at_checked(KEY_BYTES)
+            .filter(|_| bytes.len() == 64)
+        else {
+            return Err(KeyError::Length {
+                found: bytes.len(),
+                expected: "64",
+            });
         };
         let mut whole = [0; KEY_BYTES];
         whole.copy_from_slice(seed);
         let key = SecretKey::from_seed(name, whole)?;
-        match public {
-            Some(public) if public != key.pair.public_key().as_ref() => Err(KeyError::NoPair),
-            _ => Ok(key),
+        match public == key.pair.public_key().as_ref() {
+            true => Ok(key),
+            false => Err(KeyError::NoPair),
         }
     }
 }
@@ -203,8 +205,7 @@ mod tests {
 
     #[test]
     fn keys_and_signatures_are_those_of_the_standard() {
-        let text = format!("test-1:{}", STANDARD.encode(SEED));
-        let key: SecretKey = text.parse().unwrap();
+        let key = SecretKey::from_seed("test-1".to_owned(), SEED).unwrap();
         assert_eq!(key.public().to_string(), PUBLIC);
         assert_eq!(key.sign(b""), SIGNED);
         let whole: SecretKey = key.expose().parse().unwrap();
@@ -251,6 +252,13 @@ mod tests {
         ] {
             assert_eq!(text.parse::<PublicKey>(), Err(expected), "{text}");
         }
+        assert_eq!(
+            PUBLIC.parse::<SecretKey>().unwrap_err(),
+            KeyError::Length {
+                found: 32,
+                expected: "64",
+            }
+        );
         let mut whole = SEED.to_vec();
         whole.extend([0; 32]);
         let unpaired = format!("a:{}", STANDARD.encode(whole));

@@ -2,9 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-
 use super::*;
 
 /// A moment within the time of [`feed`].
@@ -12,8 +9,7 @@ pub const NOW: u64 = 1_795_300_000;
 
 /// The same key for the same number.
 pub fn key(name: &str, number: u8) -> SecretKey {
-    let text = format!("{name}:{}", STANDARD.encode([number; 32]));
-    text.parse().unwrap()
+    SecretKey::from_seed(name.to_owned(), [number; 32]).unwrap()
 }
 
 /// A release of Nix for two systems.
