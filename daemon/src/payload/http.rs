@@ -33,8 +33,6 @@ pub struct Client {
     agent: Agent,
     proxy: Option<ureq::Proxy>,
     cancel: Cancel,
-    /// Whether redirects from http to https are refused too.
-    is_within_scheme: bool,
 }
 
 /// An answer whose body is still to be read.
@@ -88,15 +86,7 @@ impl Client {
             agent,
             proxy,
             cancel,
-            is_within_scheme: false,
         })
-    }
-
-    /// The same, but not following any redirect to another scheme: what a signed document must
-    /// come by is what the settings say, in both directions.
-    pub fn within_scheme(mut self) -> Client {
-        self.is_within_scheme = true;
-        self
     }
 
     /// A small file, whole; `None` when the server has none.
@@ -175,6 +165,15 @@ impl Client {
         self.broken(url, &error.into()).error
     }
 
+    /// A file from its beginning, that no redirect leads to from another scheme, be it a better one:
+    /// what a signed document comes by is what the settings say.
+    ///
+    /// # Errors
+    /// When it cannot be fetched, after retries.
+    pub fn download_within_scheme(&self, url: &Url) -> Result<Answer, PayloadError> {
+        self.retrying(|| self.follow(Method::GET, url, None, Redirects::WithinScheme))
+    }
+
     /// Sleeps before attempt number `attempt`, from 1, unless it is asked to stop.
     ///
     /// # Errors
@@ -219,6 +218,16 @@ impl Client {
     }
 
     fn ask(&self, method: Method, url: &Url, from: Option<u64>) -> Result<Answer, Fault> {
+        self.follow(method, url, from, Redirects::NotWorse)
+    }
+
+    fn follow(
+        &self,
+        method: Method,
+        url: &Url,
+        from: Option<u64>,
+        allowed: Redirects,
+    ) -> Result<Answer, Fault> {
         let mut at = url.clone();
         for _ in 0..=MAX_REDIRECTS {
             let mut request = Request::builder()
@@ -244,7 +253,7 @@ impl Client {
                     response.into_body(),
                 );
             }
-            at = redirected(&at, response.headers(), self.is_within_scheme)?;
+            at = redirected(&at, response.headers(), allowed)?;
         }
         Err(Fault::lasting(
             Code::Network,
@@ -325,9 +334,17 @@ fn judge(
     }
 }
 
-/// Where an answer leads; never from https to http, and never to another scheme at all when it has
-/// to stay within the one.
-fn redirected(from: &Url, headers: &HeaderMap, is_within_scheme: bool) -> Result<Url, Fault> {
+/// Which redirects are followed; none ever from https to http.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Redirects {
+    /// From http to https too.
+    NotWorse,
+    /// To no other scheme.
+    WithinScheme,
+}
+
+/// Where an answer leads, if it may lead there.
+fn redirected(from: &Url, headers: &HeaderMap, allowed: Redirects) -> Result<Url, Fault> {
     let location = header(headers, "location")
         .ok_or_else(|| Fault::lasting(Code::Network, from, "it redirects to nowhere"))?;
     let to = Url::parse(&from.join(location)).map_err(|error| Fault {
@@ -336,7 +353,7 @@ fn redirected(from: &Url, headers: &HeaderMap, is_within_scheme: bool) -> Result
         status: None,
     })?;
     let name = |url: &Url| if url.secure { "https" } else { "http" };
-    let is_allowed = from.secure == to.secure || (to.secure && !is_within_scheme);
+    let is_allowed = from.secure == to.secure || (to.secure && allowed == Redirects::NotWorse);
     if !is_allowed {
         let (scheme, other) = (name(from), name(&to));
         let why = format!("it redirects from {scheme} to {other} ({})", to.origin());

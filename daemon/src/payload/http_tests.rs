@@ -16,7 +16,6 @@ fn client() -> Client {
             .new_agent(),
         proxy: None,
         cancel: Cancel::default(),
-        is_within_scheme: false,
     }
 }
 
@@ -36,7 +35,6 @@ fn tls_client(ssl_cert_file: &str) -> Client {
             .new_agent(),
         proxy: None,
         cancel: Cancel::default(),
-        is_within_scheme: false,
     }
 }
 

@@ -54,7 +54,7 @@ pub fn fetch(client: &Client, url: &str, trust: &Trust<'_>) -> Result<Feed, Fetc
 
 fn fetch_within(client: &Client, url: &Url, deadline: Duration) -> Result<Vec<u8>, FetchError> {
     let until = Instant::now() + deadline;
-    let answer = client.clone().within_scheme().download(url, 0)?;
+    let answer = client.download_within_scheme(url)?;
     let too_large = FeedError::TooLarge { limit: MAX_BYTES };
     if answer
         .length

@@ -1,10 +1,15 @@
-//! The machine's id, never given away as it is: each use derives an id of its own from it, so that
-//! nobody can tell from one where the other is, nor find the machine's own.
+//! Which machine this is: its id, and whether it is one of many that live for a short time.
+//!
+//! The id is never given away as it is: each use derives an id of its own from it, so that nobody
+//! can tell from one where the other is, nor find the machine's own.
 
 use std::fmt::Write;
 
+use nixctl_proto::settings::Ephemeral;
 use ring::hmac;
 
+/// Kinds of container that hold a whole system, and live as long as one.
+const WHOLE_SYSTEMS: [&str; 3] = ["lxc", "lxc-libvirt", "systemd-nspawn"];
 /// Bytes of an id.
 const BYTES: usize = 16;
 
@@ -60,6 +65,20 @@ impl std::fmt::Debug for MachineId {
     }
 }
 
+/// Why this machine counts as one of many that live for a short time; `None` when it does not.
+/// `container` is the kind of container that it is, `ci` the environment's variable `CI`.
+pub fn ephemeral(setting: Ephemeral, container: Option<&str>, ci: Option<&str>) -> Option<String> {
+    let is_set = ci.is_some_and(|value| !matches!(value, "" | "0" | "false"));
+    let application = container.filter(|kind| !WHOLE_SYSTEMS.contains(kind));
+    match (setting, application) {
+        (Ephemeral::No, _) => None,
+        (Ephemeral::Yes, _) => Some("the settings say so".to_owned()),
+        (Ephemeral::Auto, _) if is_set => Some("it runs a CI job".to_owned()),
+        (Ephemeral::Auto, Some(kind)) => Some(format!("it is a container of {kind}")),
+        (Ephemeral::Auto, None) => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -81,6 +100,39 @@ mod tests {
             "+123456789abcdef0123456789abcdef",
         ] {
             assert_eq!(MachineId::parse(text), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn who_lives_for_a_short_time() {
+        use Ephemeral::{Auto, No, Yes};
+        for (setting, container, ci, expected) in [
+            (Auto, None, None, None),
+            (Auto, None, Some("true"), Some("it runs a CI job")),
+            (Auto, None, Some("false"), None),
+            (Auto, None, Some(""), None),
+            (
+                Auto,
+                Some("docker"),
+                None,
+                Some("it is a container of docker"),
+            ),
+            (Auto, Some("lxc"), None, None),
+            (
+                Auto,
+                Some("systemd-nspawn"),
+                Some("1"),
+                Some("it runs a CI job"),
+            ),
+            (No, Some("docker"), Some("true"), None),
+            (Yes, None, None, Some("the settings say so")),
+        ] {
+            let found = ephemeral(setting, container, ci);
+            assert_eq!(
+                found.as_deref(),
+                expected,
+                "{setting:?} {container:?} {ci:?}"
+            );
         }
     }
 

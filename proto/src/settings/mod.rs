@@ -20,7 +20,7 @@ pub use health::{HealthSettings, MIN_INTERVAL_SECONDS, POLICIES, policy_of};
 pub use load::{MAX_FILE_BYTES, load, merge};
 pub use managed::{MAX_MANAGED_BYTES, ManagedSettings, not_to_be_managed};
 pub use switch::{OnFailure, ProbeSettings, SwitchSettings};
-pub use upgrade::{UpgradePolicy, UpgradeSettings, Wariness};
+pub use upgrade::{Ephemeral, UpgradePolicy, UpgradeSettings, Wariness};
 pub(crate) use value::nearest;
 
 use serde::{Deserialize, Serialize};

@@ -20,6 +20,8 @@ pub struct UpgradeSettings {
     pub channel: String,
     /// How early this machine takes a release.
     pub wariness: Wariness,
+    /// Whether this machine is one of many that live for a short time, and takes releases first.
+    pub ephemeral: Ephemeral,
     /// What is done about a release that this machine may take.
     pub policy: UpgradePolicy,
 }
@@ -31,6 +33,7 @@ impl Default for UpgradeSettings {
             feed_keys: Vec::new(),
             channel: "stable".to_owned(),
             wariness: Wariness::default(),
+            ephemeral: Ephemeral::default(),
             policy: UpgradePolicy::default(),
         }
     }
@@ -84,6 +87,19 @@ pub enum UpgradePolicy {
     Notify,
     /// The machine upgrades by itself.
     Auto,
+}
+
+/// Whether a machine is one of many that live for a short time.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Ephemeral {
+    /// Where it looks like a CI job or an application's container.
+    #[default]
+    Auto,
+    /// It is.
+    Yes,
+    /// It is not.
+    No,
 }
 
 /// How early a machine takes a release: from 0, among the first, to 1, among the last; else chance
@@ -173,12 +189,13 @@ mod tests {
     fn a_section_is_read() {
         let settings = read(
             "[upgrade]\nfeed = \"https://a.example/stable.json\"\nfeed_keys = [\"a-1:11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=\"]\n\
-             channel = \"edge\"\nwariness = 0.25\npolicy = \"auto\"\n",
+             channel = \"edge\"\nwariness = 0.25\nephemeral = \"no\"\npolicy = \"auto\"\n",
         )
         .unwrap();
         assert_eq!(settings.keys().unwrap()[0].name(), "a-1");
         assert_eq!(settings.channel, "edge");
         assert_eq!(settings.wariness.number(), Some(0.25));
+        assert_eq!(settings.ephemeral, Ephemeral::No);
         assert_eq!(settings.policy, UpgradePolicy::Auto);
         let none = read("").unwrap();
         assert_eq!(none, UpgradeSettings::default());
@@ -216,6 +233,7 @@ mod tests {
             ("wariness = nan", "from 0 to 1"),
             ("wariness = \"inf\"", "from 0 to 1"),
             ("wariness = true", "from 0 to 1"),
+            ("ephemeral = \"maybe\"", "auto"),
             ("policy = \"never\"", "notify"),
         ] {
             let error = read(&format!("[upgrade]\n{text}\n"))
