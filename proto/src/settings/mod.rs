@@ -13,6 +13,7 @@ mod managed;
 mod switch;
 mod upgrade;
 mod value;
+mod window;
 
 pub use edit::edit;
 pub use error::SettingsError;
@@ -22,6 +23,7 @@ pub use managed::{MAX_MANAGED_BYTES, ManagedSettings, not_to_be_managed};
 pub use switch::{OnFailure, ProbeSettings, SwitchSettings};
 pub use upgrade::{Ephemeral, UpgradePolicy, UpgradeSettings, Wariness};
 pub(crate) use value::nearest;
+pub use window::{DAY_MINUTES, MAX_WINDOWS, WEEK_MINUTES, Window, WindowError};
 
 use serde::{Deserialize, Serialize};
 
