@@ -1,8 +1,13 @@
-//! Upgrades: what the release feed says, and when this machine's turn has come.
+//! Upgrades: of Nix, and of nixctl itself.
 //!
-//! [`feed`] fetches what is published and believes it or says why not; [`rollout`] decides from it
-//! and from the machine's [`machine`] id which release may be taken now, always with the reason.
+//! | file | subject |
+//! |---|---|
+//! | [`feed`] | fetches the release feed and believes it or says why not |
+//! | [`rollout`], [`machine`] | which release this machine may take now |
+//! | [`window`], [`zone`] | maintenance windows by the clock of a time zone |
 
 pub mod feed;
 pub mod machine;
 pub mod rollout;
+pub mod window;
+pub mod zone;
