@@ -5,8 +5,10 @@
 //! | [`feed`] | fetches the release feed and believes it or says why not |
 //! | [`rollout`], [`machine`] | which release this machine may take now |
 //! | [`window`], [`zone`] | maintenance windows by the clock of a time zone |
+//! | [`ladder`] | pauses after failures of a release |
 
 pub mod feed;
+pub mod ladder;
 pub mod machine;
 pub mod rollout;
 pub mod window;
