@@ -15,6 +15,7 @@ pub mod in_image;
 pub mod leashed;
 pub mod mounts;
 pub mod nix_daemon;
+pub mod power;
 pub mod service;
 
 use std::sync::Arc;

@@ -15,6 +15,7 @@ pub use exec::{Answer, FakeExec};
 pub use services::FakeServices;
 
 use super::clock::Moment;
+use super::power::{Metered, Network};
 use super::{Clock, Fs, Host};
 
 /// A clock that stands still.
@@ -32,6 +33,16 @@ impl Clock for FixedClock {
             era,
             millis: self.0,
         }
+    }
+}
+
+/// A network of which this is known.
+#[derive(Debug, Clone, Copy)]
+pub struct FixedNetwork(pub Metered);
+
+impl Network for FixedNetwork {
+    fn metered(&self) -> Metered {
+        self.0
     }
 }
 
