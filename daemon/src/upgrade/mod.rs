@@ -6,8 +6,10 @@
 //! | [`rollout`], [`machine`] | which release this machine may take now |
 //! | [`window`], [`zone`] | maintenance windows by the clock of a time zone |
 //! | [`ladder`] | pauses after failures of a release |
+//! | [`inhibit`] | those who ask that nothing begins now |
 
 pub mod feed;
+pub mod inhibit;
 pub mod ladder;
 pub mod machine;
 pub mod rollout;
