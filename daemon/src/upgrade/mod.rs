@@ -7,8 +7,10 @@
 //! | [`window`], [`zone`] | maintenance windows by the clock of a time zone |
 //! | [`ladder`] | pauses after failures of a release |
 //! | [`inhibit`] | those who ask that nothing begins now |
+//! | [`hold`] | whether now is a moment, and why not |
 
 pub mod feed;
+pub mod hold;
 pub mod inhibit;
 pub mod ladder;
 pub mod machine;
