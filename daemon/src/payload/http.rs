@@ -1,4 +1,4 @@
-//! Downloads over http and https: proxies, the machine's authorities, bounded redirects, a
+//! Downloads over http and https, and small questions: proxies, the machine's authorities, bounded redirects, a
 //! deadline on every wait, retries with back-off, and errors that say what is wrong.
 //!
 //! Redirects are followed here rather than by the library, so that none leads from https to http.
@@ -49,6 +49,15 @@ pub struct Answer {
     body: Body,
 }
 
+/// What a server answers to [`Client::post`], whatever that is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Posted {
+    /// Its status.
+    pub status: u16,
+    /// The body, or as much of it as came and was wanted.
+    pub body: Vec<u8>,
+}
+
 impl Answer {
     /// The body. Its reads fail after a silence of [`IDLE_DEADLINE`].
     pub fn into_reader(self) -> impl Read {
@@ -87,6 +96,25 @@ impl Client {
             proxy,
             cancel,
         })
+    }
+
+    /// One for servers on this machine, whatever proxy the environment names.
+    #[cfg(test)]
+    pub(crate) fn direct(idle: Duration, cancel: Cancel) -> Client {
+        let agent = Agent::config_builder()
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .max_redirects_will_error(false)
+            .proxy(None)
+            .timeout_recv_response(Some(idle))
+            .timeout_per_read(Some(idle))
+            .build()
+            .new_agent();
+        Client {
+            agent,
+            proxy: None,
+            cancel,
+        }
     }
 
     /// A small file, whole; `None` when the server has none.
@@ -147,6 +175,45 @@ impl Client {
                 answer => answer,
             },
         )
+    }
+
+    /// Sends a body, once. A redirect is an answer as any other: what is sent goes nowhere else.
+    ///
+    /// # Errors
+    /// When no answer comes within `deadline`.
+    pub fn post(
+        &self,
+        url: &Url,
+        headers: &[(&str, &str)],
+        body: &[u8],
+        limit: u64,
+        deadline: Duration,
+    ) -> Result<Posted, PayloadError> {
+        let mut request = Request::builder()
+            .method(Method::POST)
+            .uri(with_user(url))
+            .header("connection", "close");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request
+            .body(body)
+            .map_err(|error| Fault::lasting(Code::BadSource, url, &error.to_string()).error)?;
+        let request = self
+            .agent
+            .configure_request(request)
+            .timeout_global(Some(deadline))
+            .build();
+        let response = self
+            .agent
+            .run(request)
+            .map_err(|error| self.broken(url, &error).error)?;
+        let status = response.status().as_u16();
+        let mut body = Vec::new();
+        // The status is the answer; a body that breaks off only says less about it.
+        let reader = response.into_body().into_reader();
+        let _ = reader.take(limit).read_to_end(&mut body);
+        Ok(Posted { status, body })
     }
 
     /// The server's clock, seconds since 1970, from any answer of it.

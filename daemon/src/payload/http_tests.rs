@@ -4,19 +4,7 @@ use super::*;
 const CA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/payload/testdata/ca.pem");
 
 fn client() -> Client {
-    Client {
-        // Whatever proxy the environment names is not for a server on this machine.
-        agent: Agent::config_builder()
-            .http_status_as_error(false)
-            .max_redirects(0)
-            .max_redirects_will_error(false)
-            .proxy(None)
-            .timeout_per_read(Some(Duration::from_millis(300)))
-            .build()
-            .new_agent(),
-        proxy: None,
-        cancel: Cancel::default(),
-    }
+    Client::direct(Duration::from_millis(300), Cancel::default())
 }
 
 fn tls_client(ssl_cert_file: &str) -> Client {

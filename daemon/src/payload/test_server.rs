@@ -12,6 +12,7 @@ pub struct Asked {
     pub method: String,
     pub path: String,
     pub headers: Vec<String>,
+    pub body: String,
 }
 
 impl Asked {
@@ -128,11 +129,17 @@ fn read_request(reader: &mut impl BufRead) -> Option<Asked> {
         }
     }
     let mut first = lines[0].split(' ').map(str::to_owned);
-    Some(Asked {
+    let mut asked = Asked {
         method: first.next()?,
         path: first.next()?,
         headers: lines[1..].to_vec(),
-    })
+        body: String::new(),
+    };
+    if let Some(length) = asked.header("content-length") {
+        let body = reader.take(length.parse().ok()?);
+        asked.body = std::io::read_to_string(body).ok()?;
+    }
+    Some(asked)
 }
 
 /// Writes a whole answer, for HEAD without its body.

@@ -7,9 +7,11 @@
 //! | [`window`], [`zone`] | maintenance windows by the clock of a time zone |
 //! | [`ladder`] | pauses after failures of a release |
 //! | [`inhibit`] | those who ask that nothing begins now |
+//! | [`fleet_lock`] | the gate of a fleet of machines |
 //! | [`hold`] | whether now is a moment, and why not |
 
 pub mod feed;
+pub mod fleet_lock;
 pub mod hold;
 pub mod inhibit;
 pub mod ladder;
