@@ -9,6 +9,7 @@
 //! | [`inhibit`] | those who ask that nothing begins now |
 //! | [`fleet_lock`] | the gate of a fleet of machines |
 //! | [`hold`] | whether now is a moment, and why not |
+//! | [`metrics`] | what a monitoring system reads |
 
 pub mod feed;
 pub mod fleet_lock;
@@ -16,6 +17,7 @@ pub mod hold;
 pub mod inhibit;
 pub mod ladder;
 pub mod machine;
+pub mod metrics;
 pub mod rollout;
 pub mod window;
 pub mod zone;
