@@ -4,9 +4,11 @@
 //! network namespace, so it needs no program in the machine and outlives the machine's reboots.
 //! Every request is recorded. Dropping the [`Server`] closes the port. A [`Front`] before it speaks
 //! TLS with a certificate of an [`Authority`], also as a proxy that inspects what goes through it.
+//! A [`FleetLock`] is another server, which lets machines have their turn.
 
 mod authority;
 mod fault;
+mod fleet_lock;
 mod http;
 mod listener;
 mod tls;
@@ -18,6 +20,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub use authority::{Authority, Identity, Validity};
 pub use fault::Fault;
+pub use fleet_lock::{Away, Event, FleetLock, Happened};
 pub use http::Request;
 pub use tls::Front;
 
