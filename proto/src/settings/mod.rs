@@ -10,6 +10,7 @@ mod error;
 mod health;
 mod load;
 mod managed;
+mod metrics;
 mod switch;
 mod upgrade;
 mod value;
@@ -20,6 +21,7 @@ pub use error::SettingsError;
 pub use health::{HealthSettings, MIN_INTERVAL_SECONDS, POLICIES, policy_of};
 pub use load::{MAX_FILE_BYTES, load, merge};
 pub use managed::{MAX_MANAGED_BYTES, ManagedSettings, not_to_be_managed};
+pub use metrics::MetricsSettings;
 pub use switch::{OnFailure, ProbeSettings, SwitchSettings};
 pub use upgrade::{Ephemeral, UpgradePolicy, UpgradeSettings, Wariness};
 pub(crate) use value::nearest;
@@ -48,6 +50,8 @@ pub struct Settings {
     pub health: HealthSettings,
     /// Where releases are announced, and what is done about them.
     pub upgrade: UpgradeSettings,
+    /// Where a monitoring system finds the numbers.
+    pub metrics: MetricsSettings,
     /// Further files that are kept as they should be.
     pub managed: Vec<ManagedSettings>,
 }

@@ -6,7 +6,7 @@ use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::value::is_place;
-use crate::feed::{PublicKey, is_name};
+use super::window::{MAX_WINDOWS, WEEK_MINUTES, Window, zone_of};
 
 /// `[upgrade]`
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,10 +20,22 @@ pub struct UpgradeSettings {
     pub channel: String,
     /// How early this machine takes a release.
     pub wariness: Wariness,
-    /// Whether this machine is one of many that live for a short time, and takes releases first.
-    pub ephemeral: Ephemeral,
     /// What is done about a release that this machine may take.
     pub policy: UpgradePolicy,
+    /// Maintenance windows, outside of which no upgrade begins by itself; none: always.
+    pub windows: Vec<String>,
+    /// Time zone of windows that name none; empty: the machine's.
+    pub time_zone: String,
+    /// Whether an upgrade begins by itself while the machine runs from a battery.
+    pub on_battery: bool,
+    /// Whether an upgrade begins by itself while the network is metered.
+    pub on_metered: bool,
+    /// Minutes by which chance puts an upgrade off at most.
+    pub jitter_minutes: u32,
+    /// URL of the FleetLock server that is asked first; empty: none is.
+    pub fleet_lock_url: String,
+    /// Group of this machine there.
+    pub fleet_lock_group: String,
 }
 
 impl Default for UpgradeSettings {
@@ -33,25 +45,19 @@ impl Default for UpgradeSettings {
             feed_keys: Vec::new(),
             channel: "stable".to_owned(),
             wariness: Wariness::default(),
-            ephemeral: Ephemeral::default(),
             policy: UpgradePolicy::default(),
+            windows: Vec::new(),
+            time_zone: String::new(),
+            on_battery: false,
+            on_metered: false,
+            jitter_minutes: 60,
+            fleet_lock_url: String::new(),
+            fleet_lock_group: "default".to_owned(),
         }
     }
 }
 
 impl UpgradeSettings {
-    /// The keys that a feed is believed by.
-    ///
-    /// # Errors
-    /// Which one is none; never with settings that were loaded.
-    pub fn keys(&self) -> Result<Vec<PublicKey>, String> {
-        let key = |text: &String| {
-            let read = text.parse::<PublicKey>();
-            read.map_err(|why| format!("`{text}` is no public key: {why}"))
-        };
-        self.feed_keys.iter().map(key).collect()
-    }
-
     /// Whether its values make sense.
     ///
     /// # Errors
@@ -61,19 +67,58 @@ impl UpgradeSettings {
             "feed" if !self.feed.is_empty() && !is_feed(&self.feed) => {
                 Err("must be the http or https URL of a file, or empty".to_owned())
             }
-            "feed_keys" => self.keys().map(drop),
-            "channel" if !is_name(&self.channel) => Err(
+            "feed_keys" => match self.feed_keys.iter().find(|key| !key.contains(':')) {
+                Some(key) => Err(format!("`{key}` is no public key, written NAME:BASE64")),
+                None => Ok(()),
+            },
+            "channel" if !is_channel(&self.channel) => Err(
                 "must have letters, digits, dots, - and _ only, at least one and at most 64"
                     .to_owned(),
             ),
+            "windows" if self.windows.len() > MAX_WINDOWS => {
+                Err(format!("must be at most {MAX_WINDOWS} windows"))
+            }
+            "windows" => self.windows.iter().try_for_each(|text| {
+                let read: Result<Window, _> = text.parse();
+                read.map(drop).map_err(|error| error.to_string())
+            }),
+            "time_zone" => zone_of(&self.time_zone).map(drop),
+            "jitter_minutes" if self.jitter_minutes > WEEK_MINUTES => {
+                Err(format!("must be at most {WEEK_MINUTES}, which is a week"))
+            }
+            "fleet_lock_url"
+                if !self.fleet_lock_url.is_empty() && !is_base(&self.fleet_lock_url) =>
+            {
+                Err("must be an http or https URL without a query, or empty".to_owned())
+            }
+            "fleet_lock_group" if !is_group(&self.fleet_lock_group) => {
+                Err("must have letters, digits, dots and - only, at least one".to_owned())
+            }
             _ => Ok(()),
         }
     }
 }
 
+/// What the paths of a protocol are put behind.
+fn is_base(text: &str) -> bool {
+    let with_slash = format!("{}/", text.trim_end_matches('/'));
+    is_place(&with_slash) && !text.starts_with('/') && !text.contains(['?', '#'])
+}
+
+/// As the FleetLock protocol has it.
+fn is_group(name: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b".-".contains(&byte);
+    (1..=64).contains(&name.len()) && name.bytes().all(allowed)
+}
+
 /// A file on a web server; no path on this machine.
 fn is_feed(text: &str) -> bool {
     is_place(text) && !text.starts_with('/') && !text.ends_with('/')
+}
+
+fn is_channel(name: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
+    (1..=64).contains(&name.len()) && name.bytes().all(allowed)
 }
 
 /// What is done about a release that this machine may take.
@@ -87,19 +132,6 @@ pub enum UpgradePolicy {
     Notify,
     /// The machine upgrades by itself.
     Auto,
-}
-
-/// Whether a machine is one of many that live for a short time.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Ephemeral {
-    /// Where it looks like a CI job or an application's container.
-    #[default]
-    Auto,
-    /// It is.
-    Yes,
-    /// It is not.
-    No,
 }
 
 /// How early a machine takes a release: from 0, among the first, to 1, among the last; else chance
@@ -188,19 +220,35 @@ mod tests {
     #[test]
     fn a_section_is_read() {
         let settings = read(
-            "[upgrade]\nfeed = \"https://a.example/stable.json\"\nfeed_keys = [\"a-1:11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=\"]\n\
-             channel = \"edge\"\nwariness = 0.25\nephemeral = \"no\"\npolicy = \"auto\"\n",
+            "[upgrade]\nfeed = \"https://a.example/stable.json\"\nfeed_keys = [\"a-1:AAAA\"]\n\
+             channel = \"edge\"\nwariness = 0.25\npolicy = \"auto\"\n",
         )
         .unwrap();
-        assert_eq!(settings.keys().unwrap()[0].name(), "a-1");
         assert_eq!(settings.channel, "edge");
         assert_eq!(settings.wariness.number(), Some(0.25));
-        assert_eq!(settings.ephemeral, Ephemeral::No);
         assert_eq!(settings.policy, UpgradePolicy::Auto);
         let none = read("").unwrap();
         assert_eq!(none, UpgradeSettings::default());
         assert_eq!(none.policy, UpgradePolicy::Notify);
         assert_eq!(none.wariness.number(), None);
+    }
+
+    #[test]
+    fn when_and_who_else_are_read() {
+        let settings = read(
+            "[upgrade]\nwindows = [\"sat 22:00-04:00\", \"daily 03:00+90m Europe/Berlin\"]\n\
+             time_zone = \"America/New_York\"\non_battery = true\njitter_minutes = 0\n\
+             fleet_lock_url = \"http://lock.example:3333/base\"\nfleet_lock_group = \"db.a-1\"\n",
+        )
+        .unwrap();
+        assert_eq!(settings.windows.len(), 2);
+        assert_eq!((settings.on_battery, settings.on_metered), (true, false));
+        assert_eq!(settings.jitter_minutes, 0);
+        assert_eq!(settings.fleet_lock_group, "db.a-1");
+        for url in ["http://lock.example", "https://lock.example/", ""] {
+            let text = edit("", "upgrade.fleet_lock_url", url).unwrap();
+            assert_eq!(read(&text).unwrap().fleet_lock_url, url);
+        }
     }
 
     #[test]
@@ -224,7 +272,6 @@ mod tests {
             ("feed = \"/etc/feed.json\"", "URL"),
             ("feed = \"https://a.example\"", "URL"),
             ("feed_keys = [\"AAAA\"]", "no public key"),
-            ("feed_keys = [\"a:AAAA\"]", "3 bytes instead of 32"),
             ("feed_keys = \"a:AAAA\"", "sequence"),
             ("channel = \"\"", "letters"),
             ("channel = \"a b\"", "letters"),
@@ -233,8 +280,22 @@ mod tests {
             ("wariness = nan", "from 0 to 1"),
             ("wariness = \"inf\"", "from 0 to 1"),
             ("wariness = true", "from 0 to 1"),
-            ("ephemeral = \"maybe\"", "auto"),
             ("policy = \"never\"", "notify"),
+            ("windows = \"sat 22:00-04:00\"", "sequence"),
+            (
+                "windows = [\"sat 22:00-04:00\", \"sat 22:00\"]",
+                "cannot use the window `sat 22:00`: ",
+            ),
+            ("time_zone = \"Europe Berlin\"", "no name of a time zone"),
+            ("time_zone = \"../zone\"", "no name of a time zone"),
+            ("on_battery = 1", "bool"),
+            ("jitter_minutes = 10081", "at most 10080"),
+            ("jitter_minutes = -1", "u32"),
+            ("fleet_lock_url = \"/run/lock\"", "URL"),
+            ("fleet_lock_url = \"https://\"", "URL"),
+            ("fleet_lock_url = \"https://a.example/?b\"", "URL"),
+            ("fleet_lock_group = \"\"", "letters"),
+            ("fleet_lock_group = \"a_b\"", "letters"),
         ] {
             let error = read(&format!("[upgrade]\n{text}\n"))
                 .unwrap_err()
@@ -251,5 +312,14 @@ mod tests {
         let (_, views) = merge(&[(file, text)]).unwrap();
         let view = views.iter().find(|it| it.key == "upgrade.feed").unwrap();
         assert_eq!(view.value, "\"https://me:***@a.example/f.json\"");
+    }
+
+    #[test]
+    fn nor_is_that_of_the_lock_server() {
+        let file = PathBuf::from("/x.toml");
+        let text = "[upgrade]\nfleet_lock_url = \"http://me:secret@a.example\"\n".to_owned();
+        let (_, views) = merge(&[(file, text)]).unwrap();
+        let view = views.iter().find(|it| it.key == "upgrade.fleet_lock_url");
+        assert_eq!(view.unwrap().value, "\"http://me:***@a.example\"");
     }
 }
