@@ -1,4 +1,4 @@
-use super::super::test_server::{Server, file, reply};
+use super::super::test_server::{Asked, Server, file, reply};
 use super::*;
 
 const CA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/payload/testdata/ca.pem");
@@ -251,4 +251,48 @@ fn content_ranges_parse() {
     assert_eq!(content_range("bytes 10-99/100"), Some((10, Some(100))));
     assert_eq!(content_range("bytes 10-99/*"), Some((10, None)));
     assert_eq!(content_range("lines 1-2/3"), None);
+}
+
+#[test]
+fn a_post_is_sent_once_and_ends_in_time() {
+    let server = Server::start(|asked, out| match asked.path.as_str() {
+        "/yes" => reply(asked, out, "200 OK", "", b"done"),
+        "/long" => reply(asked, out, "500 No", "", &[b'x'; 5000]),
+        "/moved" => reply(asked, out, "307 There", "Location: /yes\r\n", b""),
+        "/busy" => reply(asked, out, "503 Busy", "", b""),
+        "/silent" => std::thread::sleep(Duration::from_secs(5)),
+        // Never silent, and never done.
+        _ => {
+            let _ = out.write_all(b"HTTP/1.1 200 OK\r\nX: ");
+            for _ in 0..50 {
+                std::thread::sleep(Duration::from_millis(100));
+                let _ = out.write_all(b"x");
+                let _ = out.flush();
+            }
+        }
+    });
+    let patient = Client::direct(Duration::from_secs(20), Cancel::default());
+    let post = |path: &str| {
+        let limit = Duration::from_millis(700);
+        patient.post(&url(server.url(path)), &[("a", "b")], b"{}", 100, limit)
+    };
+    for (path, status, length) in [
+        ("/yes", 200, 4),
+        ("/long", 500, 100),
+        ("/moved", 307, 0),
+        ("/busy", 503, 0),
+    ] {
+        let posted = post(path).unwrap();
+        assert_eq!((posted.status, posted.body.len()), (status, length));
+    }
+    for path in ["/silent", "/drip"] {
+        let began = Instant::now();
+        assert_eq!(post(path).unwrap_err().code(), Code::Network);
+        assert!(began.elapsed() < Duration::from_secs(3), "{path}");
+    }
+    let asked = server.requests();
+    assert_eq!(asked.len(), 6);
+    let as_sent = |it: &Asked| it.method == "POST" && it.body == "{}";
+    assert!(asked.iter().all(as_sent), "{asked:?}");
+    assert_eq!(asked[0].header("a").unwrap(), "b");
 }

@@ -14,22 +14,11 @@
 
 use std::fmt;
 
+use nixctl_proto::settings::UpgradePolicy;
 use serde::{Deserialize, Serialize};
 
 use super::ladder::Verdict;
 use crate::payload::date;
-
-/// What the settings say about upgrades that nobody asks for.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Policy {
-    /// Nothing.
-    Off,
-    /// They are told.
-    #[default]
-    Notify,
-    /// They are carried out.
-    Auto,
-}
 
 /// Whether a maintenance window is open.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,7 +37,7 @@ pub struct Facts {
     /// Somebody asks for this upgrade.
     pub asked: bool,
     /// What the settings say.
-    pub policy: Policy,
+    pub policy: UpgradePolicy,
     /// The release was halted by whoever publishes it.
     pub halted: bool,
     /// What came of earlier tries.
@@ -246,11 +235,13 @@ fn holds_for_all(facts: &Facts) -> Option<Hold> {
 /// What somebody must change.
 fn lasting(facts: &Facts) -> Option<Hold> {
     match (facts.policy, &facts.ladder) {
-        (Policy::Off, _) => Some(Hold::PolicyOff),
-        (Policy::Notify, _) => Some(Hold::NotifyOnly),
-        (Policy::Auto, _) if facts.halted => Some(Hold::Halted),
-        (Policy::Auto, Verdict::Abandoned { why }) => Some(Hold::Abandoned { why: why.clone() }),
-        (Policy::Auto, _) => None,
+        (UpgradePolicy::Off, _) => Some(Hold::PolicyOff),
+        (UpgradePolicy::Notify, _) => Some(Hold::NotifyOnly),
+        (UpgradePolicy::Auto, _) if facts.halted => Some(Hold::Halted),
+        (UpgradePolicy::Auto, Verdict::Abandoned { why }) => {
+            Some(Hold::Abandoned { why: why.clone() })
+        }
+        (UpgradePolicy::Auto, _) => None,
     }
 }
 
@@ -313,7 +304,7 @@ mod tests {
     fn free() -> Facts {
         Facts {
             asked: false,
-            policy: Policy::Auto,
+            policy: UpgradePolicy::Auto,
             halted: false,
             ladder: Verdict::Go,
             admitted: true,
@@ -332,8 +323,8 @@ mod tests {
 
     /// Each reason alone, in the order of the module's page.
     const REASONS: [(&str, Change); 14] = [
-        ("policy-off", |it| it.policy = Policy::Off),
-        ("notify-only", |it| it.policy = Policy::Notify),
+        ("policy-off", |it| it.policy = UpgradePolicy::Off),
+        ("notify-only", |it| it.policy = UpgradePolicy::Notify),
         ("halted", |it| it.halted = true),
         ("abandoned", |it| {
             it.ladder = Verdict::Abandoned {

@@ -256,6 +256,17 @@ mod tests {
     }
 
     #[test]
+    fn every_name_and_reason_is_explained() {
+        let manual = include_str!("../../../docs/fleet.md");
+        let page = text(&all());
+        let families = page.lines().filter_map(|it| it.strip_prefix("# TYPE "));
+        let names = families.filter_map(|it| it.split(' ').next());
+        for word in names.chain(Hold::KINDS) {
+            assert!(manual.contains(&format!("`{word}`")), "{word}");
+        }
+    }
+
+    #[test]
     fn a_label_cannot_break_out() {
         let version = "2\"} 1\nevil{a=\"\\";
         let facts = Facts {

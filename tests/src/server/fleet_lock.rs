@@ -298,8 +298,13 @@ fn params(request: &Request) -> std::result::Result<Params, (u16, &'static str, 
         let value = "the header fleet-lock-protocol is not `true`";
         return Err((400, "wrong_header", value));
     }
-    let body: Body = serde_json::from_slice(&request.body)
-        .map_err(|_| (400, "malformed_body", "the body is not as the protocol has it"))?;
+    let body: Body = serde_json::from_slice(&request.body).map_err(|_| {
+        (
+            400,
+            "malformed_body",
+            "the body is not as the protocol has it",
+        )
+    })?;
     let Params { id, group } = body.client_params;
     let allowed = |c: char| c.is_ascii_alphanumeric() || c == '.' || c == '-';
     if id.is_empty() || group.is_empty() || !group.chars().all(allowed) {
@@ -396,7 +401,11 @@ mod tests {
             (UNLOCK, "a", "default", 200),
             (LOCK, "c", "default", 200),
         ] {
-            assert_eq!(ask(&server, path, id, group), expected, "{path} {id} {group}");
+            assert_eq!(
+                ask(&server, path, id, group),
+                expected,
+                "{path} {id} {group}"
+            );
         }
         let holders: Vec<String> = server.holders("default").into_iter().collect();
         assert_eq!(holders, ["b", "c"]);
@@ -477,11 +486,7 @@ mod tests {
     fn it_can_be_away_and_forgets_nothing() {
         let server = FleetLock::start(None, 0, 1).unwrap();
         assert_eq!(ask(&server, LOCK, "a", "default"), 200);
-        for (away, expected) in [
-            (Away::Gone, 0),
-            (Away::Silent, 0),
-            (Away::Status(503), 503),
-        ] {
+        for (away, expected) in [(Away::Gone, 0), (Away::Silent, 0), (Away::Status(503), 503)] {
             server.set_away(away);
             assert_eq!(ask(&server, UNLOCK, "a", "default"), expected, "{away:?}");
         }
