@@ -84,7 +84,7 @@ pub fn supply(fs: &Fs) -> Supply {
             "Battery" | "UPS" if read("status") == "Discharging" => found = Supply::Battery,
             "Battery" | "UPS" | "" => {}
             // One charger that is plugged in is enough; a laptop with USB-C has several sockets.
-            _ if read("online") != "" && read("online") != "0" => return Supply::Mains,
+            _ if !["", "0"].contains(&read("online").as_str()) => return Supply::Mains,
             _ => {}
         }
     }

@@ -150,7 +150,7 @@ impl Window {
         // The clock may show it never, once or twice.
         let moments = shown.flat_map(|clock| {
             let ambiguous = self.zone.to_ambiguous_timestamp(clock);
-            [ambiguous.clone().earlier(), ambiguous.later()]
+            [ambiguous.earlier(), ambiguous.later()]
         });
         moments.filter_map(Result::ok).collect()
     }

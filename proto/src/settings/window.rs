@@ -111,7 +111,7 @@ fn days_of(text: &str) -> Result<[bool; 7], String> {
 fn day_of(text: &str) -> Result<usize, String> {
     let word = text.to_ascii_lowercase();
     let is_meant = |day: &&str| word == **day || word == day[..3];
-    let found = DAYS.iter().position(|day| is_meant(&day));
+    let found = DAYS.iter().position(is_meant);
     found.ok_or_else(|| {
         format!("`{text}` is no day: days are mon, tue, wed, thu, fri, sat, sun, or daily")
     })
