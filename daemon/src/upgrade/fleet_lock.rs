@@ -10,6 +10,7 @@ use std::fmt;
 use std::path::Path;
 use std::time::Duration;
 
+use nixctl_proto::Code;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -18,6 +19,7 @@ use crate::payload::PayloadError;
 use crate::payload::files::hex;
 use crate::payload::http::Client;
 use crate::payload::url::Url;
+use crate::resource::error::fs_code;
 
 /// For one request as a whole.
 pub const DEADLINE: Duration = Duration::from_secs(30);
@@ -82,6 +84,18 @@ pub enum FleetLockError {
     /// A file.
     #[error(transparent)]
     Fs(#[from] FsError),
+}
+
+impl FleetLockError {
+    /// Code for people and programs.
+    pub fn code(&self) -> Code {
+        match self {
+            FleetLockError::Away(error) => error.code(),
+            FleetLockError::BadUrl(_) | FleetLockError::BadGroup(_) => Code::BadSettings,
+            FleetLockError::NoMachineId(_) => Code::Drifted,
+            FleetLockError::Fs(error) => fs_code(&error.source),
+        }
+    }
 }
 
 /// The lock of this machine's group.
@@ -370,6 +384,7 @@ mod tests {
             for asked in [lock.lock(), lock.unlock()] {
                 let error = asked.unwrap_err();
                 assert!(matches!(error, FleetLockError::Away(_)), "{error}");
+                assert_eq!(error.code(), Code::Network);
                 let text = error.to_string();
                 assert!(
                     text.starts_with("cannot ask the FleetLock server: "),
@@ -390,6 +405,7 @@ mod tests {
             ("http://h", "a\"}", "has other characters"),
         ] {
             let error = FleetLock::new(client(), url, group, ID).unwrap_err();
+            assert_eq!(error.code(), Code::BadSettings);
             assert!(error.to_string().contains(part), "{error}");
         }
     }

@@ -12,6 +12,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nixctl_proto::Code;
 use serde::{Deserialize, Serialize};
 
 /// Inhibitors of one user at a time.
@@ -103,6 +104,17 @@ pub enum InhibitError {
     /// The operating system has no pipe.
     #[error("cannot take the inhibitor: {0}")]
     Pipe(#[from] io::Error),
+}
+
+impl InhibitError {
+    /// Code for people and programs.
+    pub fn code(&self) -> Code {
+        match self {
+            InhibitError::What(_) | InhibitError::Text { .. } => Code::InvalidArgument,
+            InhibitError::TooMany { .. } => Code::TooMany,
+            InhibitError::Pipe(_) => Code::FileFailed,
+        }
+    }
 }
 
 /// All inhibitors.
@@ -277,6 +289,7 @@ mod tests {
             assert!(error.to_string().contains("of this user 16"), "{error}");
         }
         let error = all.take("all", "backup", "why", 99).unwrap_err();
+        assert_eq!(error.code(), Code::TooMany);
         assert!(error.to_string().contains("of all users 128"), "{error}");
         // What was let go makes room.
         held.truncate(MAX_ALL - 1);
@@ -298,8 +311,9 @@ mod tests {
             ("all", "a", "b\nc", "printable"),
             ("all", "\u{1b}[2J", "b", "printable"),
         ] {
-            let error = all.take(what, who, why, 0).unwrap_err().to_string();
-            assert!(error.contains(part), "{error}");
+            let error = all.take(what, who, why, 0).unwrap_err();
+            assert_eq!(error.code(), Code::InvalidArgument);
+            assert!(error.to_string().contains(part), "{error}");
         }
         assert!(all.take("all", &"ü".repeat(MAX_WHO), "b", 0).is_ok());
     }

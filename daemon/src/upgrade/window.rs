@@ -11,6 +11,7 @@ use std::collections::BTreeSet;
 use jiff::civil::{Date, DateTime};
 use jiff::tz::TimeZone;
 use jiff::{Span, Timestamp};
+use nixctl_proto::Code;
 use nixctl_proto::settings::{DAY_MINUTES, WEEK_MINUTES, Window as Written};
 
 const WEEK_SECONDS: i64 = WEEK_MINUTES as i64 * 60;
@@ -29,6 +30,13 @@ pub enum WindowError {
     /// The settings name a time zone that there is none of.
     #[error("cannot use the windows: there is no time zone `{0}`")]
     NoSuchZone(String),
+}
+
+impl WindowError {
+    /// Code for people and programs.
+    pub fn code(&self) -> Code {
+        Code::BadSettings
+    }
 }
 
 /// Maintenance windows. The default is none: always open.
