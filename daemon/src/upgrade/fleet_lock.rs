@@ -25,8 +25,9 @@ use crate::resource::error::fs_code;
 pub const DEADLINE: Duration = Duration::from_secs(30);
 /// The machine's id, which never leaves it.
 const MACHINE_ID: &str = "/etc/machine-id";
-/// Mixed into it, so that what is told here tells nothing elsewhere.
-const ID_USE: &[u8] = b"nixctl fleet-lock v1\0";
+/// Mixed into it, so that what is told here tells nothing elsewhere. Never changed, or a server does
+/// not know any more who holds its slots.
+const APP_ID: u128 = 0x3d3713bc79db4513874e0b3803d728f5;
 const LOCK: &str = "/v1/pre-reboot";
 const UNLOCK: &str = "/v1/steady-state";
 const HEADERS: [(&str, &str); 2] = [
@@ -188,7 +189,8 @@ impl fmt::Debug for FleetLock {
 }
 
 /// What tells this machine from others to a FleetLock server: 32 hexadecimal digits made from the
-/// machine's id, from which that cannot be told.
+/// machine's id, from which that cannot be told. The same as those of
+/// `systemd-id128 machine-id --app-specific=` with [`APP_ID`].
 ///
 /// # Errors
 /// The machine has no id.
@@ -196,13 +198,33 @@ pub fn machine_id(fs: &Fs) -> Result<String, FleetLockError> {
     let bytes = fs
         .read(Path::new(MACHINE_ID), 4096)?
         .ok_or(FleetLockError::NoMachineId("is not there"))?;
-    let id = bytes.trim_ascii();
     // While an image boots for the first time it says `uninitialized`.
-    if id.len() != 32 || !id.iter().all(u8::is_ascii_hexdigit) {
-        return Err(FleetLockError::NoMachineId("does not hold an id"));
+    let number = std::str::from_utf8(bytes.trim_ascii()).ok().filter(|text| {
+        let is_digit = |byte: u8| byte.is_ascii_hexdigit();
+        text.len() == 32 && text.bytes().all(is_digit)
+    });
+    let number = number.and_then(|text| u128::from_str_radix(text, 16).ok());
+    match number {
+        None | Some(0) => Err(FleetLockError::NoMachineId("does not hold an id")),
+        Some(number) => Ok(for_application(number, APP_ID)),
     }
-    let digest = Sha256::new().chain_update(ID_USE).chain_update(id);
-    Ok(hex(&digest.finalize()[..16]))
+}
+
+/// The first half of HMAC-SHA256 over the application's id with the machine's as key, marked as a
+/// UUID of version 4.
+fn for_application(machine: u128, application: u128) -> String {
+    const BLOCK: usize = 64;
+    let mut key = [0; BLOCK];
+    key[..16].copy_from_slice(&machine.to_be_bytes());
+    let hashed = |pad: u8, message: &[u8]| {
+        let padded = key.map(|byte| byte ^ pad);
+        Sha256::new().chain_update(padded).chain_update(message)
+    };
+    let inner = hashed(0x36, &application.to_be_bytes()).finalize();
+    let mut id = hashed(0x5c, &inner).finalize();
+    id[6] = id[6] & 0x0f | 0x40;
+    id[8] = id[8] & 0x3f | 0x80;
+    hex(&id[..16])
 }
 
 fn read(status: u16, body: &[u8]) -> Answer {
@@ -417,14 +439,20 @@ mod tests {
         assert!(machine_id(&fs).is_err());
         std::fs::create_dir(dir.path().join("etc")).unwrap();
         let write = |text: &str| std::fs::write(dir.path().join("etc/machine-id"), text).unwrap();
-        for wrong in ["", "uninitialized\n", "c988d2509fdf4cdcbed39037c56406f\n"] {
+        for wrong in [
+            "",
+            "uninitialized\n",
+            "c988d2509fdf4cdcbed39037c56406f\n",
+            "00000000000000000000000000000000\n",
+            "+988d2509fdf4cdcbed39037c56406fb\n",
+        ] {
             write(wrong);
             assert!(machine_id(&fs).is_err(), "{wrong}");
         }
         write(&format!("{ID}\n"));
         let told = machine_id(&fs).unwrap();
-        // For ever the same: a server remembers who holds its slot.
-        assert_eq!(told, "86f2175ea2f6c121bdce6926cd0ab78d");
+        // For ever the same, and made by another implementation of HMAC.
+        assert_eq!(told, "aea7adf76ff840cf87b574a29aaf9375");
         assert!(!told.contains(&ID[..8]));
         write("00000000000000000000000000000001\n");
         assert_ne!(machine_id(&fs).unwrap(), told);
