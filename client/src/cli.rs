@@ -95,6 +95,8 @@ pub enum Verb {
     Install(Install),
     /// Take off exactly what install put there
     Uninstall(Uninstall),
+    /// Replace Nix by another version of it
+    Upgrade(Upgrade),
     /// Show what an operation would do; nothing is done
     #[command(subcommand_negates_reqs = true)]
     Plan(PlanWhat),
@@ -171,6 +173,26 @@ pub struct UninstallWhat {
     pub keep_store: bool,
 }
 
+/// What to replace Nix by.
+#[derive(Debug, Clone, Default, Args)]
+pub struct UpgradeWhat {
+    /// Version to go to, a newer one or an older one; else the one of the settings
+    #[arg(long, value_name = "V", conflicts_with = "source")]
+    pub to: Option<String>,
+    /// Tarball of a release: a URL or a path
+    #[arg(long, value_name = "URL-or-PATH", value_hint = ValueHint::AnyPath)]
+    pub source: Option<String>,
+    /// SHA-256 that the tarball must have
+    #[arg(long, value_name = "HEX", value_parser = sha256)]
+    pub sha256: Option<String>,
+    /// Go back to the version before the last upgrade, which is still in the store
+    #[arg(long, conflicts_with_all = ["to", "source", "sha256"])]
+    pub rollback: bool,
+    /// How long builds that run get to end; else as the settings say
+    #[arg(long, value_name = "SECONDS")]
+    pub drain: Option<u64>,
+}
+
 /// How to go about a change.
 #[derive(Debug, Clone, Default, Args)]
 pub struct Going {
@@ -216,6 +238,20 @@ pub struct Uninstall {
     /// What to take off.
     #[command(flatten)]
     pub what: UninstallWhat,
+    /// How.
+    #[command(flatten)]
+    pub going: Going,
+}
+
+/// `nixctl upgrade`
+#[derive(Debug, Args)]
+pub struct Upgrade {
+    /// What to go to.
+    #[command(flatten)]
+    pub what: UpgradeWhat,
+    /// Say which version there is to go to, and do nothing
+    #[arg(long, conflicts_with_all = ["dry_run", "yes", "no_wait", "reason"])]
+    pub check: bool,
     /// How.
     #[command(flatten)]
     pub going: Going,
@@ -288,6 +324,8 @@ pub enum Plan {
     Install(InstallWhat),
     /// What `nixctl uninstall` would do
     Uninstall(UninstallWhat),
+    /// What `nixctl upgrade` would do
+    Upgrade(UpgradeWhat),
     /// What `nixctl switch` would do
     Switch(PlanSwitch),
     /// What `nixctl rollback` would do

@@ -1,5 +1,6 @@
 //! The engine as the transports see it, and how it is put together for a machine.
 
+use std::cmp::Ordering;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -8,7 +9,7 @@ use nixctl_planner::closure::StorePath;
 use nixctl_proto::health::{Findings, HealthEvent};
 use nixctl_proto::operation::JournalLine;
 use nixctl_proto::plan::{DiffEntry, Plan};
-use nixctl_proto::request::{InstallRequest, OperationRequest, RequestOptions};
+use nixctl_proto::request::{InstallRequest, OperationRequest, RequestOptions, UpgradeRequest};
 use nixctl_proto::settings::{self, SettingView};
 use nixctl_proto::status::Status;
 use nixctl_proto::{Code, Failure, Generation, OperationId, OperationView};
@@ -29,6 +30,7 @@ use crate::resource::error::fs_code;
 use crate::serve::Backend;
 use crate::switch::profile::generations;
 use crate::switch::{boot, carry, difference};
+use crate::upgrade::plan::compare;
 
 /// Longest wait for a step boundary when the daemon goes down.
 const STOP_DEADLINE: Duration = Duration::from_secs(75);
@@ -265,6 +267,14 @@ impl Backend for Local {
         self.engine.set_settings(settings);
         *self.views.lock().unwrap_or_else(PoisonError::into_inner) = views;
         Ok(())
+    }
+
+    fn goes_back(&self, request: &UpgradeRequest) -> bool {
+        let settings = self.engine.settings();
+        let current = self.engine.status().nix_version;
+        let wanted = release::asked_version(&request.wanted(), &settings.install);
+        let is_older = |wanted: String| compare(&wanted, &current) == Ordering::Less;
+        request.rollback || wanted.is_some_and(is_older)
     }
 
     fn is_trusted(&self, request: &InstallRequest) -> bool {

@@ -6,7 +6,7 @@
 //! [`resource`] knows each kind of thing nixctl owns; [`payload`] fetches and unpacks releases;
 //! [`health`] looks whether all of that is as it should be, and says what helps;
 //! [`switch`] moves a system from one generation to another;
-//! [`upgrade`] decides when a newer Nix or nixctl is taken;
+//! [`upgrade`] replaces Nix by another version of it, and decides when;
 //! [`host`] is the only room that touches the machine.
 
 pub mod backend;

@@ -135,6 +135,12 @@ catalogue! {
     AlreadyInstalled = 1018, Refused, "nixctl already owns another version of Nix on this machine",
         help "see `nixctl status`; change the version with `nixctl upgrade`",
         "An install never replaces a Nix that nixctl installed before. Installing the same version again only checks and completes it.";
+    OlderRefused = 1041, Refused, "the version is older than the one that is there",
+        help "ask for it by name: `nixctl upgrade --to VERSION`",
+        "Going to an older version needs the authority for a downgrade. It is asked for when the version is named; a source of which the version was not known before, and a machine that was upgraded meanwhile, are refused.";
+    NothingBefore = 1042, Refused, "there is no earlier version to go back to",
+        help "name the version: `nixctl upgrade --to VERSION`",
+        "Going back needs the version before the last upgrade, which nixctl keeps in the store until the upgrade after it.";
     BadTarget = 1019, Refused, "the target is no generation of a system",
         help "name a store path that holds etc/, such as the result of building config.system.build.toplevel",
         "A switch goes to a store path in the shape of a NixOS system: etc/, etc/systemd/system/, sw/, and mostly activate and bin/switch-to-configuration. What was named is no store path, is nowhere to be found, or does not have that shape.";
@@ -208,6 +214,15 @@ catalogue! {
     NotConfirmed = 2017, Failed, "nobody confirmed the new generation in time",
         help "run `nixctl confirm` over a new connection within the time given with --confirm-within",
         "With --confirm-within the machine goes back by itself unless somebody who can still reach it says that all is well.";
+    BuildsRunning = 2040, Failed, "builds were still running when their time was over",
+        help "wait for them, or give them more time: `nixctl upgrade --drain SECONDS`",
+        "Before Nix is replaced nobody new is served, and builds that run get the time of [upgrade] drain_seconds to end. Those that were running went on, and nothing was changed.";
+    SchemaNewer = 2041, Failed, "the version does not read the database of the Nix that is there",
+        help "stay with this version, or name one that is new enough",
+        "A newer Nix may write its database in a form that older versions refuse. nixctl does not go back across such a change: what the older version cannot read, it would lose.";
+    Unproven = 2042, Failed, "the new Nix made something worse, so the old one is back",
+        help "run `nixctl show OP` to see what was found, and `nixctl check` for how the machine is now",
+        "After an upgrade the machine is looked at as after a repair. Something was found that was not there before, and the upgrade was undone.";
     NotRepaired = 2018, Failed, "the remedy did not help, or made something worse, so it was undone",
         help "run `nixctl check` to see what is wrong now, and what a person can do about it",
         "After a repair the machine is looked at again. A remedy after which nothing is better, or something else is worse than before, is taken back: the machine is as it was. The daemon tries it again by itself after a pause that grows, and gives up after a few attempts until somebody asks with `nixctl repair`.";

@@ -104,6 +104,8 @@ pub enum OperationKind {
     Rollback,
     /// Carries out remedies of findings.
     Repair,
+    /// Replaces Nix by another version of it.
+    Upgrade,
 }
 
 impl OperationKind {
@@ -117,6 +119,7 @@ impl OperationKind {
             OperationKind::Switch => "switch",
             OperationKind::Rollback => "rollback",
             OperationKind::Repair => "repair",
+            OperationKind::Upgrade => "upgrade",
         }
     }
 }

@@ -133,6 +133,35 @@ pub struct RepairRequest {
     pub automatic: bool,
 }
 
+/// Asks for Nix to be replaced by another version of it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UpgradeRequest {
+    /// Version to fetch from the release server; `None`: the one that the settings name.
+    pub version: Option<String>,
+    /// A tarball: an http(s) URL or an absolute path as the daemon sees it.
+    pub source: Option<String>,
+    /// Expected SHA-256 of the tarball, 64 hexadecimal digits.
+    pub sha256: Option<String>,
+    /// Back to the version before the last upgrade, which is still in the store.
+    pub rollback: bool,
+    /// Seconds that running builds get to end; `None`: as the settings say.
+    pub drain: Option<u64>,
+    /// Set by the daemon alone: who asked may go to an older version.
+    pub may_be_older: bool,
+}
+
+impl UpgradeRequest {
+    /// The release that it asks for, as an install would.
+    pub fn wanted(&self) -> InstallRequest {
+        InstallRequest {
+            version: self.version.clone(),
+            source: self.source.clone(),
+            sha256: self.sha256.clone(),
+            ..InstallRequest::default()
+        }
+    }
+}
+
 /// A change of the machine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -151,6 +180,8 @@ pub enum OperationRequest {
     Rollback(RollbackRequest),
     /// See [`RepairRequest`].
     Repair(RepairRequest),
+    /// See [`UpgradeRequest`].
+    Upgrade(UpgradeRequest),
 }
 
 impl OperationRequest {
@@ -164,6 +195,7 @@ impl OperationRequest {
             OperationRequest::Switch(_) => OperationKind::Switch,
             OperationRequest::Rollback(_) => OperationKind::Rollback,
             OperationRequest::Repair(_) => OperationKind::Repair,
+            OperationRequest::Upgrade(_) => OperationKind::Upgrade,
         }
     }
 }

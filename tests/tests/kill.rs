@@ -27,6 +27,9 @@ campaigns! {
     uninstall_under_sigkill: Uninstall, Kill;
     uninstall_under_sigterm: Uninstall, Term;
     uninstall_under_power_cuts: Uninstall, PowerCut;
+    upgrade_under_sigkill: Upgrade, Kill;
+    upgrade_under_sigterm: Upgrade, Term;
+    upgrade_under_power_cuts: Upgrade, PowerCut;
 }
 
 macro_rules! repairs {

@@ -172,7 +172,7 @@ pub fn declined(context: &mut Context) -> Exit {
 type Agreed = Result<RequestOptions, Exit>;
 
 /// Shows the plan and asks, unless told not to; the exit code when it ends here: the answer is no,
-/// or there is nothing to repair.
+/// or there is nothing to do.
 async fn agree(
     context: &mut Context,
     connection: &Connection,
@@ -204,7 +204,7 @@ async fn agree(
     if let Some(failure) = plan.refusal() {
         return Err(failure.clone());
     }
-    let is_idle = plan.is_empty() && matches!(request, OperationRequest::Repair(_));
+    let is_idle = plan.is_empty() && may_be_needless(request);
     show(context, &[plan])?;
     if is_idle {
         return Ok(Err(Exit::Done));
@@ -215,16 +215,22 @@ async fn agree(
     })
 }
 
-/// Whether there is nothing to repair, which is said then. It is not to be told while an operation
+/// Whether a plan with nothing in it is an answer, and no operation is made for it.
+fn may_be_needless(request: &OperationRequest) -> bool {
+    matches!(
+        request,
+        OperationRequest::Repair(_) | OperationRequest::Upgrade(_)
+    )
+}
+
+/// Whether there is nothing to do, which is said then. It is not to be told while an operation
 /// changes the machine.
 async fn is_needless(
     context: &mut Context,
     connection: &Connection,
     request: &OperationRequest,
 ) -> Result<bool, Failure> {
-    if !matches!(request, OperationRequest::Repair(_))
-        || connection.status().await?.active.is_some()
-    {
+    if !may_be_needless(request) || connection.status().await?.active.is_some() {
         return Ok(false);
     }
     let plan = connection.plan(request).await?;
@@ -246,7 +252,8 @@ pub fn takes_off(request: &OperationRequest) -> bool {
         | OperationRequest::SelfInstall(_)
         | OperationRequest::Switch(_)
         | OperationRequest::Rollback(_)
-        | OperationRequest::Repair(_) => false,
+        | OperationRequest::Repair(_)
+        | OperationRequest::Upgrade(_) => false,
     }
 }
 

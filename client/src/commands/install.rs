@@ -38,7 +38,7 @@ pub fn request(what: cli::InstallWhat) -> Result<OperationRequest, Failure> {
 }
 
 /// An URL as it is, a path from the root on.
-fn absolute(source: &str) -> Result<String, Failure> {
+pub(super) fn absolute(source: &str) -> Result<String, Failure> {
     if source.contains("://") {
         return Ok(source.to_owned());
     }

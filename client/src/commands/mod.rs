@@ -34,6 +34,7 @@ mod status;
 mod switch;
 mod toplevel;
 mod uninstall;
+mod upgrade;
 mod watch;
 
 use std::process::ExitCode;
@@ -85,6 +86,7 @@ async fn dispatch(context: &mut Context, verb: Verb) -> Outcome {
     match verb {
         Verb::Install(install) => install::run(context, install).await,
         Verb::Uninstall(uninstall) => uninstall::run(context, uninstall).await,
+        Verb::Upgrade(upgrade) => upgrade::run(context, upgrade).await,
         Verb::Plan(plan) => plan::run(context, plan).await,
         Verb::Status => status::run(context).await,
         Verb::Check(check) => check::run(context, check).await,

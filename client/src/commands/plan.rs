@@ -5,7 +5,7 @@ use nixctl_proto::{Code, Failure};
 
 use super::{
     Context, Outcome, bootstrap, change, install, plan_instance, repair, rollback, switch,
-    uninstall,
+    uninstall, upgrade,
 };
 use crate::cli;
 use crate::connect::Connection;
@@ -26,6 +26,7 @@ async fn operation(context: &mut Context, plan: cli::Plan) -> Outcome {
     let (request, picture) = match plan {
         cli::Plan::Install(what) => (install::request(what)?, None),
         cli::Plan::Uninstall(what) => (uninstall::request(&what), None),
+        cli::Plan::Upgrade(what) => (upgrade::request(what)?, None),
         cli::Plan::Switch(plan) => (switch::request(plan.what)?, plan.picture.file),
         cli::Plan::Rollback(plan) => (rollback::request(plan.what)?, plan.picture.file),
         cli::Plan::Repair(what) => (repair::request(what), None),

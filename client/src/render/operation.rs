@@ -177,6 +177,7 @@ pub fn achievement(kind: OperationKind) -> &'static str {
         OperationKind::Switch => "the system is at the target",
         OperationKind::Rollback => "the system is back",
         OperationKind::Repair => "the repair is done",
+        OperationKind::Upgrade => "Nix is replaced",
     }
 }
 

@@ -57,8 +57,9 @@ pub fn steps(plan: &Plan, detailed: bool, style: Style) -> Vec<String> {
             }
         }
     }
-    // The title of a repair says so itself.
-    if plan.is_empty() && plan.kind != OperationKind::Repair {
+    // The title says so itself.
+    let is_told = matches!(plan.kind, OperationKind::Repair | OperationKind::Upgrade);
+    if plan.is_empty() && !is_told {
         lines.push("  nothing to do".to_owned());
     }
     lines.extend(needs(plan));
@@ -86,7 +87,8 @@ fn takes_off(plan: &Plan) -> bool {
         | OperationKind::SelfInstall
         | OperationKind::Switch
         | OperationKind::Rollback
-        | OperationKind::Repair => false,
+        | OperationKind::Repair
+        | OperationKind::Upgrade => false,
     }
 }
 

@@ -35,6 +35,7 @@ use crate::engine::Owned;
 use crate::host::accounts::AccountsError;
 use crate::host::{Cancel, ExecError, FsError, Host, mounts};
 use crate::resource::Resource;
+use crate::upgrade;
 
 /// Largest list of mounts that is read.
 const MOUNTS_LIMIT: u64 = 8 << 20;
@@ -188,10 +189,7 @@ impl Facts {
 
     /// Whether nixctl owns a Nix here, and the version of it when that is recorded.
     pub fn owned_version(&self) -> Option<&str> {
-        self.owned.iter().find_map(|resource| match resource {
-            Resource::Payload(payload) => Some(payload.archive.version.as_str()),
-            _ => None,
-        })
+        upgrade::owned::current(self.owned.iter()).map(|it| it.version.as_str())
     }
 
     /// Whether this is an image rather than the running machine.

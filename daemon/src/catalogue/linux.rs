@@ -69,7 +69,7 @@ pub fn install(
     steps
 }
 
-fn fetch(release: &Release, settings: &InstallSettings) -> Step {
+pub(crate) fn fetch(release: &Release, settings: &InstallSettings) -> Step {
     Step::Fetch(Fetch {
         release: release.clone(),
         proxy: settings.proxy.clone(),
@@ -178,7 +178,7 @@ pub(super) fn units(shape: Shape) -> Service {
     }
 }
 
-pub(super) fn self_test(
+pub(crate) fn self_test(
     facts: &Facts,
     shape: Shape,
     settings: &InstallSettings,

@@ -223,9 +223,12 @@ fn needed(steps: Vec<Step>, unpacked: bool, complete: bool) -> Vec<Step> {
     let keep = |step: &Step| match step {
         Step::Fetch(_) | Step::Discard(_) => !unpacked,
         Step::SelfTest(_) => !complete,
-        Step::Ensure(_) | Step::Adopt(..) | Step::Remove(..) | Step::Switch(_) | Step::Mend(_) => {
-            true
-        }
+        Step::Ensure(_)
+        | Step::Adopt(..)
+        | Step::Remove(..)
+        | Step::Switch(_)
+        | Step::Mend(_)
+        | Step::Upgrade(_) => true,
     };
     steps.into_iter().filter(keep).collect()
 }
@@ -275,7 +278,8 @@ fn look(
             | Step::SelfTest(_)
             | Step::Discard(_)
             | Step::Switch(_)
-            | Step::Mend(_) => PlanAction::Run,
+            | Step::Mend(_)
+            | Step::Upgrade(_) => PlanAction::Run,
         };
         lines.push(PlanStep {
             id,

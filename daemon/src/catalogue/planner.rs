@@ -13,7 +13,7 @@ use crate::payload::http::Client;
 use crate::payload::url::Url;
 use crate::payload::{PayloadError, Release, Source, estimate, release};
 use crate::resource::ResourceError;
-use crate::switch;
+use crate::{switch, upgrade};
 
 /// Decides from the catalogue of this machine.
 #[derive(Debug, Clone, Copy, Default)]
@@ -53,6 +53,12 @@ impl Planner for Catalogue {
                 switch::plan::plan(&switch::rollback::gather(question, request)?)
             }
             OperationRequest::Repair(request) => health::plan::plan(question, request),
+            OperationRequest::Upgrade(request) => {
+                let find = |wanted: &InstallRequest, facts: &mut Facts| {
+                    find_release(question, wanted, facts)
+                };
+                upgrade::plan::plan(question, request, facts()?, find)
+            }
         }
     }
 }

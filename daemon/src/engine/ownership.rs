@@ -4,6 +4,7 @@ use super::step::Step;
 use crate::resource::nix_conf::NixConfUndo;
 use crate::resource::users::UsersUndo;
 use crate::resource::{Resource, Undo, Undone};
+use crate::upgrade::step::UpgradeStep;
 
 /// Undo data of a resource that was owned already and was made once more: what the first making
 /// needs, and what the second one added to it.
@@ -65,11 +66,13 @@ impl<'a> Ownership<'a> {
                 Ownership::Same
             }
             Step::Remove(resource, _) => Ownership::Drop(resource),
+            Step::Upgrade(UpgradeStep::Disown(it)) => Ownership::Drop(&it.resource),
             Step::Fetch(_)
             | Step::SelfTest(_)
             | Step::Discard(_)
             | Step::Switch(_)
-            | Step::Mend(_) => Ownership::Same,
+            | Step::Mend(_)
+            | Step::Upgrade(_) => Ownership::Same,
         }
     }
 
@@ -93,7 +96,8 @@ impl<'a> Ownership<'a> {
             | Step::SelfTest(_)
             | Step::Discard(_)
             | Step::Switch(_)
-            | Step::Mend(_) => Ownership::Same,
+            | Step::Mend(_)
+            | Step::Upgrade(_) => Ownership::Same,
         }
     }
 }
@@ -129,5 +133,23 @@ mod tests {
         assert!(matches!(of_left(&left), Ownership::Take(..)));
         assert!(matches!(of_left(&Undone::Clean), Ownership::Same));
         assert!(matches!(Ownership::of_undone(&step(true)), Ownership::Same));
+    }
+
+    #[test]
+    fn what_is_let_go_of_is_not_owned_any_more() {
+        use crate::resource::group::Group;
+        use crate::upgrade::forget::Disown;
+        let group = Resource::Group(Group {
+            name: "x".to_owned(),
+        });
+        let step = Step::Upgrade(UpgradeStep::Disown(Disown {
+            resource: Box::new(group.clone()),
+        }));
+        let done = Ownership::of_done(&step, &Undo::Nothing, &Undone::Clean);
+        assert!(matches!(done, Ownership::Drop(it) if *it == group));
+        // Undone, the list says again what it said before; nothing is made up.
+        assert!(matches!(Ownership::of_undone(&step), Ownership::Same));
+        let left = Ownership::of_left(&step, &Undo::Nothing, &Undone::Clean);
+        assert!(matches!(left, Ownership::Same));
     }
 }

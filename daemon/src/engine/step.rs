@@ -16,6 +16,7 @@ use crate::resource::nix_conf::NixConfUndo;
 use crate::resource::program;
 use crate::resource::{Context, Description, Resource, ResourceError, Undo, Undone};
 use crate::switch::step::SwitchStep;
+use crate::upgrade::step::UpgradeStep;
 
 /// One step.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,6 +40,8 @@ pub enum Step {
     Switch(Box<SwitchStep>),
     /// A small repair, of which nothing is owned afterwards.
     Mend(Mend),
+    /// A step that only an upgrade has.
+    Upgrade(UpgradeStep),
 }
 
 /// A step as it was planned: what it does, and what it looked like to the planner.
@@ -80,6 +83,7 @@ impl Step {
             Step::Switch(_) => false,
             // What leaves its place is kept, and what Nix exchanges is whole before and after.
             Step::Mend(_) => false,
+            Step::Upgrade(_) => false,
         }
     }
 }
@@ -131,6 +135,7 @@ impl Step {
             }
             Step::Switch(step) => step.describe(),
             Step::Mend(mend) => mend.describe(),
+            Step::Upgrade(step) => step.describe(),
             Step::Discard(path) => {
                 let what = if program::is_aside(path) {
                     "remove for good the program that was put aside at"
@@ -161,6 +166,7 @@ impl Step {
                 .prepare_removal(context.host)
                 .unwrap_or(Undo::Created)),
             Step::Mend(mend) => mend.prepare(context.host).map_err(StepFailure::from),
+            Step::Upgrade(step) => step.prepare(context.host).map_err(StepFailure::from),
             Step::Fetch(_) | Step::SelfTest(_) | Step::Discard(_) => Ok(Undo::Nothing),
             Step::Switch(_) => Err(not_here()),
         }
@@ -183,6 +189,10 @@ impl Step {
                 Ok(Undone::Clean)
             }
             Step::Remove(resource, made) => Ok(resource.take_away(context, made)?),
+            Step::Upgrade(step) => {
+                step.apply(context, undo)?;
+                Ok(Undone::Clean)
+            }
             Step::Fetch(fetch) => {
                 let task = Task::Fetch(fetch.clone());
                 context
@@ -226,6 +236,7 @@ impl Step {
         match self {
             Step::Ensure(resource) | Step::Adopt(resource, _) => Ok(resource.undo(context, undo)?),
             Step::Mend(mend) => Ok(mend.undo(context, undo)?),
+            Step::Upgrade(step) => Ok(step.undo(context, undo)?),
             Step::Remove(resource, made) => {
                 match resource.restore(context, made, undo) {
                     Ok(()) => Ok(Undone::Clean),
@@ -261,7 +272,8 @@ impl Step {
     pub fn sync(&self, host: &Host) -> Result<(), StepFailure> {
         let resource = match self {
             Step::Ensure(it) | Step::Adopt(it, _) | Step::Remove(it, _) => it,
-            Step::Mend(mend) => return sync_mend(mend, host),
+            Step::Mend(mend) => return sync_at(mend.unsynced(), host),
+            Step::Upgrade(step) => return sync_at(step.unsynced().map(Path::new), host),
             Step::Fetch(_) | Step::SelfTest(_) | Step::Discard(_) => return Ok(()),
             Step::Switch(_) => return Err(not_here()),
         };
@@ -344,8 +356,9 @@ fn is_copies(path: &Path) -> bool {
     path == Path::new(COPIES_DIR)
 }
 
-fn sync_mend(mend: &Mend, host: &Host) -> Result<(), StepFailure> {
-    if let Some(path) = mend.unsynced()
+/// Syncs the file system of a path, where there is one.
+fn sync_at(path: Option<&Path>, host: &Host) -> Result<(), StepFailure> {
+    if let Some(path) = path
         && host.fs.meta(path).map_err(ResourceError::from)?.is_some()
     {
         host.fs

@@ -10,6 +10,7 @@ use super::step::{PlannedStep, Step};
 use crate::health::mend::Mend;
 use crate::resource::Resource;
 use crate::switch::step::SwitchStep;
+use crate::upgrade::step::UpgradeStep;
 
 /// Size of a release's archive where nobody told it.
 const ARCHIVE_BYTES: u64 = 24 << 20;
@@ -69,6 +70,7 @@ fn weight(step: &Step, archives: &BTreeMap<&str, u64>) -> u64 {
         Step::Discard(_) => return STEP_BYTES,
         Step::Mend(mend) => return mend_weight(mend),
         Step::Switch(step) => return switch_weight(step),
+        Step::Upgrade(step) => return upgrade_weight(step),
         Step::Ensure(it) | Step::Adopt(it, _) | Step::Remove(it, _) => it,
     };
     match resource {
@@ -106,6 +108,17 @@ fn mend_weight(mend: &Mend) -> u64 {
         | Mend::Managed(_)
         | Mend::Rights(_)
         | Mend::Content(_) => STEP_BYTES,
+    }
+}
+
+/// Builds are waited for; the database may be large.
+fn upgrade_weight(step: &UpgradeStep) -> u64 {
+    match step {
+        UpgradeStep::Quiet(_)
+        | UpgradeStep::Copy(_)
+        | UpgradeStep::Exchange(_)
+        | UpgradeStep::Restart(_) => SLOW_BYTES,
+        UpgradeStep::Readable(_) | UpgradeStep::Forget(_) | UpgradeStep::Disown(_) => STEP_BYTES,
     }
 }
 

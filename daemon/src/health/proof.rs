@@ -56,6 +56,29 @@ pub fn prove(done: &Done<'_>) -> Result<Vec<Sighting>, Failure> {
     Ok(left)
 }
 
+/// Sees that nothing is wrong after an upgrade which was not before.
+///
+/// # Errors
+/// What is.
+pub fn nothing_worse(before: &BTreeSet<Sighting>, after: &[Found]) -> Result<(), Failure> {
+    let is_new = |it: &&Found| {
+        it.severity >= Severity::Error
+            && it.check != Check::CannotLook
+            && !before.contains(&sighting(it))
+    };
+    match after.iter().find(is_new) {
+        None => Ok(()),
+        Some(it) => {
+            let text = format!(
+                "the new Nix made something worse: {}: {}",
+                sighting(it),
+                it.seen
+            );
+            Err(Failure::new(Code::Unproven, text))
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -79,6 +102,19 @@ mod tests {
             mounted,
         };
         prove(&done).map(|left| left.len()).map_err(|it| it.message)
+    }
+
+    #[test]
+    fn an_upgrade_is_kept_where_it_made_nothing_worse() {
+        let found = |(check, of)| Found::new(check, of);
+        let (old, new) = (all(&[LOST]), vec![found(LOST)]);
+        assert!(nothing_worse(&old, &new).is_ok(), "it was there before");
+        let mild = found((Check::Unwatched, "x"));
+        assert!(nothing_worse(&all(&[]), &[mild]).is_ok());
+        assert!(nothing_worse(&all(&[]), &[found((Check::CannotLook, "conf"))]).is_ok());
+        let failure = nothing_worse(&all(&[]), &new).unwrap_err();
+        assert_eq!(failure.code, Code::Unproven);
+        assert!(failure.message.contains("/nix"), "{}", failure.message);
     }
 
     #[test]

@@ -120,7 +120,11 @@ fn stage(step: &Step) -> Stage {
             resource_stage(resource)
         }
         // No remedy has these.
-        Step::Fetch(_) | Step::SelfTest(_) | Step::Discard(_) | Step::Switch(_) => Stage::Kick,
+        Step::Fetch(_)
+        | Step::SelfTest(_)
+        | Step::Discard(_)
+        | Step::Switch(_)
+        | Step::Upgrade(_) => Stage::Kick,
     }
 }
 

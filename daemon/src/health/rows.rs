@@ -71,6 +71,8 @@ const PATHS: &str =
     "daemon/src/health/judge/tree.rs: a_path_is_fetched_again_by_a_nix_that_is_there";
 /// An old daemon.
 const OLD: &str = "daemon/src/health/judge/versions.rs: an_old_daemon_is_restarted_once_it_is_idle";
+/// An upgrade is cut off anywhere.
+const UPGRADE: &str = "daemon/src/engine/tests/upgrade.rs: an_upgrade_that_is_cut_off_anywhere_ends_with_the_new_version";
 /// Nix is looked for in every shell after an install.
 const SHELLS: &str =
     "daemon/src/health/self_test_tests.rs: the_shell_is_tried_and_the_first_error_told";
@@ -205,12 +207,12 @@ pub const ROWS: &[Row] = &[
     row(113, "a user's start-up file sets PATH anew", Prevents("NIX2008 names the shell that does not find Nix"), Some(SHELLS)).made(&["zprofile-written-anew"]),
     row(114, "the self-test hangs in an odd start-up file", Prevents("each shell of the self-test has a deadline"), Some(SHELLS)),
     row(115, "`ssh host nix` does not find Nix in zsh", Later("shells.hook-lost"), None),
-    row(116, "upgrade-nix does not know the profile", Prevents("Nix has a profile of its own, set by store path"), None),
-    row(117, "upgrade-nix goes to an older version", Prevents("a version is asked for or told by the release server, never taken from nixpkgs"), None),
+    row(116, "upgrade-nix does not know the profile", Prevents("Nix has a profile of its own, which `nixctl upgrade` sets by store path"), Some(UPGRADE)),
+    row(117, "upgrade-nix goes to an older version", Prevents("a version is asked for or told by the settings, and an older one is refused without the authority for it (NIX1041)"), Some("daemon/src/upgrade/plan_tests.rs: an_older_one_is_for_those_who_may")),
     row(118, "an upgrade took Nix out of the profile", Repairs(Check::ProfileDangling), Some(PATHS)).made(&["profile-link-gone", "profile-generation-gone"]),
     row(119, "an upgrade hangs on a daemon that does not answer", Repairs(Check::Silent), Some("daemon/src/health/judge/daemon.rs: what_is_wrong_is_named")).made(&["daemon-hangs"]),
     row(120, "client and daemon are of different versions after half an upgrade", Repairs(Check::DaemonOld), Some(OLD)).made(&["old-daemon-new-client"]),
-    row(121, "an upgrade of somebody else's Nix", Prevents("what nixctl does not own it does not change (NIX1007)"), None),
+    row(121, "an upgrade of somebody else's Nix", Prevents("what nixctl does not own it does not replace (NIX1014)"), Some("daemon/src/upgrade/plan_tests.rs: there_has_to_be_something_to_replace")),
     row(122, "a post-build-hook that is gone breaks every build", Repairs(Check::HookMissing), Some(WHOLE)).made(&["hook-after-builds-gone"]),
     row(123, "an old daemon with a new client", Repairs(Check::DaemonOld), Some(OLD)).made(&["old-daemon-new-client"]),
     row(124, "a user took Nix out of the profile", Repairs(Check::ProfileDangling), Some(PATHS)).made(&["profile-emptied"]),

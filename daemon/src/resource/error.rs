@@ -77,6 +77,26 @@ pub enum ResourceError {
         /// Reason.
         why: String,
     },
+    /// Builds went on for longer than they had.
+    #[error("cannot replace Nix: {running} of its connections are still at work after {seconds} s")]
+    BuildsRunning {
+        /// Connections of nix-daemon.
+        running: usize,
+        /// Seconds that they had.
+        seconds: u64,
+    },
+    /// A version of Nix does not read the database that is there.
+    #[error(
+        "cannot use Nix {version}: its databases have the schema {reads}, and the one that is there has {found}"
+    )]
+    SchemaNewer {
+        /// The version.
+        version: String,
+        /// The newest schema that it reads.
+        reads: u32,
+        /// The schema of the database.
+        found: u32,
+    },
     /// The work was asked to stop.
     #[error("cannot finish {id}: it was asked to stop")]
     Stopped {
@@ -147,6 +167,8 @@ impl ResourceError {
             ResourceError::Service(_) => Code::ServiceFailed,
             ResourceError::Payload(error) => error.code(),
             ResourceError::SelfTest { .. } => Code::SelfTestFailed,
+            ResourceError::BuildsRunning { .. } => Code::BuildsRunning,
+            ResourceError::SchemaNewer { .. } => Code::SchemaNewer,
             ResourceError::Drifted { .. } => Code::Drifted,
             ResourceError::Foreign { .. } => Code::Leftovers,
         };

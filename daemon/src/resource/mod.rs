@@ -217,6 +217,11 @@ impl Resource {
         }
     }
 
+    /// What it is, in the words of a list: "the file /etc/nix/nix.conf".
+    pub fn thing(&self) -> String {
+        words::thing(self)
+    }
+
     /// Whether it is on the machine as it should be. Changes nothing.
     ///
     /// # Errors

@@ -94,9 +94,23 @@ impl Profile {
     /// Makes it so.
     pub fn apply(&self, context: &Context<'_>, undo: &Undo) -> Result<()> {
         let _ = undo;
+        self.install(context, &["--remove-all"])
+    }
+
+    /// Puts the release into the profile in the place of another version of it; what else the profile
+    /// holds stays.
+    ///
+    /// # Errors
+    /// When it could not be done.
+    pub fn exchange(&self, context: &Context<'_>) -> Result<()> {
+        self.install(context, &[])
+    }
+
+    fn install(&self, context: &Context<'_>, more: &[&str]) -> Result<()> {
         let manifest = nix_command::manifest(context.host, &self.sha256, &self.describe().id)?;
         let link = self.link.display().to_string();
-        let mut args = vec!["--profile", &link, "--install", "--remove-all"];
+        let mut args = vec!["--profile", &link, "--install"];
+        args.extend(more);
         args.extend(BY_ITSELF);
         args.extend(wanted(&manifest));
         let command = nix_command::command(context.host, &manifest, "nix-env", &args);
@@ -168,15 +182,51 @@ impl Profile {
         Ok(Some(at))
     }
 
+    /// Whether the current generation was made by `nix-env` and holds this store path.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn holds(&self, host: &Host, path: &str) -> Result<bool> {
+        let elements = self.elements(host)?;
+        Ok(elements.is_some_and(|elements| elements.contains(path)))
+    }
+
     /// What the list of the current generation names.
     fn elements(&self, host: &Host) -> Result<Option<String>> {
-        let Some(environment) = self.environment(host)? else {
-            return Ok(None);
+        match self.environment(host)? {
+            Some(environment) => list_of(host, &environment),
+            None => Ok(None),
+        }
+    }
+
+    /// The generations besides the current one that hold this store path: name of the link and where
+    /// it leads.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn others_with(&self, host: &Host, path: &str) -> Result<Vec<(PathBuf, PathBuf)>> {
+        let Some(folder) = self.link.parent().filter(|folder| host.fs.is_dir(folder)) else {
+            return Ok(Vec::new());
         };
-        let list = environment.join("manifest.nix");
-        let file = host.fs.read_link(&list)?.unwrap_or(list);
-        let bytes = host.fs.read(&file, MAX_LIST)?;
-        Ok(bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
+        let current = host.fs.read_link(&self.link)?;
+        let mut found = Vec::new();
+        for name in host.fs.list(folder)? {
+            let is_other = current.as_ref().is_none_or(|it| it.as_os_str() != name);
+            let is_one = name
+                .to_str()
+                .is_some_and(|it| self.generation(it).is_some());
+            let link = folder.join(&name);
+            if !is_one || !is_other {
+                continue;
+            }
+            if let Some(environment) = host.fs.read_link(&link)?
+                && list_of(host, &environment)?.is_some_and(|list| list.contains(path))
+            {
+                found.push((link, environment));
+            }
+        }
+        found.sort();
+        Ok(found)
     }
 
     /// Number of a generation of this profile, from its name `LINK-N-link`.
@@ -194,6 +244,14 @@ impl Profile {
         let own = self.link.file_name().and_then(|name| name.to_str());
         own.is_some_and(|own| name.strip_prefix(own) == Some(".lock"))
     }
+}
+
+/// The list of what an environment holds.
+fn list_of(host: &Host, environment: &Path) -> Result<Option<String>> {
+    let list = environment.join("manifest.nix");
+    let file = host.fs.read_link(&list)?.unwrap_or(list);
+    let bytes = host.fs.read(&file, MAX_LIST)?;
+    Ok(bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
 }
 
 fn wanted(manifest: &Manifest) -> Vec<&str> {

@@ -16,6 +16,12 @@ use crate::payload::Manifest;
 const DATABASE_DIR: &str = "/nix/var/nix/db";
 /// A question takes milliseconds, unless somebody holds the database's lock; probes ask it too.
 const ASK_DEADLINE: Duration = Duration::from_secs(60);
+/// Names of what `nix-env` makes a profile of end so.
+const ENVIRONMENT: [&str; 3] = [
+    "-user-environment",
+    "-user-environment.drv",
+    "-env-manifest.nix",
+];
 const DATABASE: &str = "/nix/var/nix/db/db.sqlite";
 
 /// What `.reginfo` of the release says, loaded with `nix-store --load-db`.
@@ -117,6 +123,7 @@ impl Registration {
             Err(error) if error.is_stopped() => return Err(error),
             Err(error) => return Ok(still_listed(&error)),
         };
+        self.delete_environments(context, &manifest)?;
         let mut args = vec!["--delete", "--ignore-liveness"];
         let new = |path: &&String| !before.contains(path) && !invalid.contains(path);
         args.extend(manifest.paths.iter().filter(new).map(String::as_str));
@@ -131,6 +138,33 @@ impl Registration {
                 Err(error) => still_listed(&error),
             },
         )
+    }
+
+    /// Deletes what profiles were made of that held the release, as far as nothing leads to it any
+    /// more: Nix itself refuses what a root still holds.
+    fn delete_environments(&self, context: &Context<'_>, manifest: &Manifest) -> Result<()> {
+        let host = context.host;
+        let mut args = vec!["--query", "--referrers-closure"];
+        args.extend(manifest.paths.iter().map(String::as_str));
+        let command =
+            nix_command::command(host, manifest, "nix-store", &args).deadline(ASK_DEADLINE);
+        // Where that cannot be told, deleting the release says why.
+        let needing = match nix_command::run(host, &command, context.cancel) {
+            Err(error) if error.is_stopped() => return Err(error),
+            Err(_) => return Ok(()),
+            Ok(output) => output.text().to_owned(),
+        };
+        let is_one = |path: &&str| ENVIRONMENT.iter().any(|end| path.ends_with(end));
+        let environments: Vec<&str> = needing.lines().filter(is_one).collect();
+        if environments.is_empty() {
+            return Ok(());
+        }
+        let args = [&["--delete"], &environments[..]].concat();
+        let command = nix_command::command(host, manifest, "nix-store", &args);
+        match nix_command::run(host, &command, context.cancel) {
+            Err(error) if error.is_stopped() => Err(error),
+            _ => Ok(()),
+        }
     }
 
     fn invalid(&self, host: &Host, manifest: &Manifest) -> Result<Vec<String>> {

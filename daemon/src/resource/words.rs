@@ -34,7 +34,7 @@ pub(super) fn removal(resource: &Resource, made: &Undo) -> String {
 }
 
 /// The thing itself.
-fn thing(resource: &Resource) -> String {
+pub(super) fn thing(resource: &Resource) -> String {
     match resource {
         Resource::Directory(it) => format!("the directory {}", it.path.display()),
         Resource::File(it) => format!("the file {}", it.path.display()),

@@ -90,8 +90,9 @@ impl Action {
     }
 }
 
-/// The action that a request is.
-pub fn action_for(request: &OperationRequest, trusted: bool) -> Action {
+/// The action that a request is: with a source that is trusted or not, and where it goes to an older
+/// Nix.
+pub fn action_for(request: &OperationRequest, trusted: bool, goes_back: bool) -> Action {
     match request {
         OperationRequest::Install(_) if trusted => Action::Install,
         OperationRequest::Install(_) => Action::InstallUntrusted,
@@ -100,12 +101,17 @@ pub fn action_for(request: &OperationRequest, trusted: bool) -> Action {
         OperationRequest::Switch(_) => Action::Switch,
         OperationRequest::Rollback(_) => Action::Rollback,
         OperationRequest::Repair(_) => Action::Repair,
+        OperationRequest::Upgrade(_) if !trusted => Action::InstallUntrusted,
+        OperationRequest::Upgrade(_) if goes_back => Action::Downgrade,
+        OperationRequest::Upgrade(_) => Action::Upgrade,
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use nixctl_proto::request::{InstallRequest, SelfInstallRequest, UninstallRequest};
+    use nixctl_proto::request::{
+        InstallRequest, SelfInstallRequest, UninstallRequest, UpgradeRequest,
+    };
 
     use super::*;
 
@@ -116,6 +122,14 @@ mod tests {
             adopt: true,
             ..Default::default()
         });
+        let upgrade = OperationRequest::Upgrade(UpgradeRequest::default());
+        for (trusted, goes_back, action) in [
+            (true, false, Action::Upgrade),
+            (true, true, Action::Downgrade),
+            (false, true, Action::InstallUntrusted),
+        ] {
+            assert_eq!(action_for(&upgrade, trusted, goes_back), action);
+        }
         for (request, trusted, action) in [
             (&install, true, Action::Install),
             (&install, false, Action::InstallUntrusted),
@@ -132,7 +146,7 @@ mod tests {
             ),
             (&OperationRequest::SelfUninstall, true, Action::Daemon),
         ] {
-            assert_eq!(action_for(request, trusted), action);
+            assert_eq!(action_for(request, trusted, false), action);
         }
     }
 

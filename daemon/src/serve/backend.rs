@@ -3,7 +3,7 @@
 use nixctl_proto::health::{Findings, HealthEvent};
 use nixctl_proto::operation::JournalLine;
 use nixctl_proto::plan::{DiffEntry, Plan};
-use nixctl_proto::request::{InstallRequest, OperationRequest, RequestOptions};
+use nixctl_proto::request::{InstallRequest, OperationRequest, RequestOptions, UpgradeRequest};
 use nixctl_proto::settings::SettingView;
 use nixctl_proto::status::Status;
 use nixctl_proto::{Failure, Generation, OperationId, OperationView};
@@ -125,6 +125,10 @@ pub trait Backend: Send + Sync + 'static {
 
     /// Whether a request needs no administrator, judged by its source.
     fn is_trusted(&self, request: &InstallRequest) -> bool;
+
+    /// Whether an upgrade goes to a version that is older than the one that is there, as far as that is
+    /// known before the source is looked at.
+    fn goes_back(&self, request: &UpgradeRequest) -> bool;
 
     /// Whether the engine's thread is alive and makes progress.
     fn alive(&self) -> bool;

@@ -4,7 +4,9 @@
 //! carried out: two spellings of one thing are one thing, and nothing in it can be read in another
 //! way by a later program (control characters, `..`, credentials in a URL).
 
-use nixctl_proto::request::{InstallRequest, OperationRequest, RequestOptions, SelfInstallRequest};
+use nixctl_proto::request::{
+    InstallRequest, OperationRequest, RequestOptions, SelfInstallRequest, UpgradeRequest,
+};
 use nixctl_proto::{Code, Failure};
 use sha2::{Digest as _, Sha256};
 
@@ -52,6 +54,7 @@ pub fn canonical(request: OperationRequest) -> Result<OperationRequest, Failure>
             OperationRequest::Rollback(switch::rollback(request)?)
         }
         OperationRequest::Repair(request) => OperationRequest::Repair(repair::repair(request)?),
+        OperationRequest::Upgrade(request) => OperationRequest::Upgrade(upgrade(request)?),
         unchanged @ (OperationRequest::Uninstall(_) | OperationRequest::SelfUninstall) => unchanged,
     })
 }
@@ -128,6 +131,28 @@ fn install(request: InstallRequest) -> Result<InstallRequest, Failure> {
     Ok(InstallRequest {
         source,
         sha256,
+        ..request
+    })
+}
+
+fn upgrade(request: UpgradeRequest) -> Result<UpgradeRequest, Failure> {
+    let named = request.version.as_ref().or(request.source.as_ref());
+    if let (true, Some(named)) = (request.rollback, named) {
+        let why = "going back is to the version before, and to no other";
+        return Err(invalid("rollback", named, why));
+    }
+    if let Some(seconds) = request.drain.filter(|it| *it > MAX_DEADLINE_SECONDS) {
+        return Err(invalid(
+            "drain",
+            &seconds.to_string(),
+            "it must be at most one week",
+        ));
+    }
+    let wanted = install(request.wanted())?;
+    Ok(UpgradeRequest {
+        source: wanted.source,
+        sha256: wanted.sha256,
+        may_be_older: false,
         ..request
     })
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use nixctl_proto::health::{Findings, HealthEvent};
 use nixctl_proto::operation::JournalLine;
 use nixctl_proto::plan::{DiffEntry, Plan};
-use nixctl_proto::request::{OperationRequest, RequestOptions};
+use nixctl_proto::request::{OperationRequest, RequestOptions, UpgradeRequest};
 use nixctl_proto::settings::SettingView;
 use nixctl_proto::status::Status;
 use nixctl_proto::{Code, Failure, Generation, OperationId, OperationView};
@@ -64,7 +64,8 @@ impl Service {
         let options = canonical_options(options)?;
         let backend = self.gate.backend().await?;
         confirmable(&*backend, caller, &request)?;
-        let action = action_for(&request, trusted(&*backend, &request));
+        let action = action_of(&*backend, &request);
+        let request = bound(request, action);
         let authorized = self
             .authority
             .authorize(caller, action, request, options)
@@ -72,8 +73,8 @@ impl Service {
         let digest = authorized.digest();
         let (request, options, uid) = authorized.into_parts();
         // Minutes may have passed at a password prompt, and settings may have changed.
-        if action_for(&request, trusted(&*backend, &request)) != action {
-            let why = "the settings of trusted sources changed meanwhile";
+        if action_of(&*backend, &request) != action {
+            let why = "the settings of trusted sources, or the version of Nix, changed meanwhile";
             let text = format!("cannot {}: {why}", request.kind());
             return Err(Failure::new(Code::Moved, text).into());
         }
@@ -97,7 +98,8 @@ impl Service {
     pub async fn plan(&self, caller: &Caller, request: OperationRequest) -> Result<Plan, Refusal> {
         let request = canonical(request)?;
         let backend = self.gate.backend().await?;
-        let action = action_for(&request, trusted(&*backend, &request));
+        let action = action_of(&*backend, &request);
+        let request = bound(request, action);
         let request = if reads_elsewhere(action, &request) {
             let options = RequestOptions::default();
             self.authority
@@ -197,7 +199,7 @@ impl Service {
             ("id", id.to_string()),
         ];
         self.authority
-            .check(caller, action_for(&request, true), &details)
+            .check(caller, action_for(&request, true, false), &details)
             .await?;
         let asked = id.clone();
         blocking(move || backend.confirm(&asked)).await?;
@@ -280,15 +282,15 @@ impl Service {
         let backend = self.gate.backend().await?;
         let request = backend.request(id)?;
         confirmable(&*backend, caller, &request)?;
-        let action = action_for(&request, trusted(&*backend, &request));
+        let action = action_of(&*backend, &request);
         let options = RequestOptions::default();
         let (request, _, uid) = self
             .authority
             .authorize(caller, action, request, options)
             .await?
             .into_parts();
-        if action_for(&request, trusted(&*backend, &request)) != action {
-            let why = "the settings of trusted sources changed meanwhile";
+        if action_of(&*backend, &request) != action {
+            let why = "the settings of trusted sources, or the version of Nix, changed meanwhile";
             return Err(Failure::new(Code::Moved, format!("cannot retry {id}: {why}")).into());
         }
         let (engine, asked) = (Arc::clone(&backend), id.clone());
@@ -328,9 +330,29 @@ impl Service {
     }
 }
 
+fn action_of(backend: &dyn Backend, request: &OperationRequest) -> Action {
+    let goes_back = match request {
+        OperationRequest::Upgrade(upgrade) => backend.goes_back(upgrade),
+        _ => false,
+    };
+    action_for(request, trusted(backend, request), goes_back)
+}
+
+/// The request with what the authority for an action means for it.
+fn bound(request: OperationRequest, action: Action) -> OperationRequest {
+    match request {
+        OperationRequest::Upgrade(upgrade) => OperationRequest::Upgrade(UpgradeRequest {
+            may_be_older: action != Action::Upgrade,
+            ..upgrade
+        }),
+        other => other,
+    }
+}
+
 fn trusted(backend: &dyn Backend, request: &OperationRequest) -> bool {
     match request {
         OperationRequest::Install(install) => backend.is_trusted(install),
+        OperationRequest::Upgrade(upgrade) => backend.is_trusted(&upgrade.wanted()),
         OperationRequest::Uninstall(_)
         | OperationRequest::SelfInstall(_)
         | OperationRequest::SelfUninstall

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use nixctl_proto::health::{Finding, Findings, HealthEvent, HealthEventKind, RemedyView, Severity};
 use nixctl_proto::operation::{JournalLine, OperationState};
 use nixctl_proto::plan::{DiffEntry, Plan};
-use nixctl_proto::request::{InstallRequest, OperationRequest, RequestOptions};
+use nixctl_proto::request::{InstallRequest, OperationRequest, RequestOptions, UpgradeRequest};
 use nixctl_proto::settings::SettingView;
 use nixctl_proto::status::{Health, Status};
 use nixctl_proto::{Code, Failure, Generation, OperationId, OperationView};
@@ -365,6 +365,10 @@ impl Backend for FakeBackend {
     fn reload_settings(&self) -> Result<(), Failure> {
         self.reloads.fetch_add(1, Ordering::SeqCst);
         Ok(())
+    }
+
+    fn goes_back(&self, request: &UpgradeRequest) -> bool {
+        request.rollback
     }
 
     fn is_trusted(&self, request: &InstallRequest) -> bool {

@@ -21,6 +21,7 @@ pub fn argument(request: &OperationRequest) -> String {
         }
         OperationRequest::Install(_)
         | OperationRequest::Uninstall(_)
+        | OperationRequest::Upgrade(_)
         | OperationRequest::SelfInstall(_)
         | OperationRequest::SelfUninstall => String::new(),
     }
@@ -53,6 +54,13 @@ pub fn options<'a>(request: &'a OperationRequest, common: &'a RequestOptions) ->
         }
         OperationRequest::Rollback(rollback) => {
             text(&mut options, "from", rollback.from.as_ref());
+        }
+        OperationRequest::Upgrade(upgrade) => {
+            text(&mut options, "version", upgrade.version.as_ref());
+            text(&mut options, "source", upgrade.source.as_ref());
+            text(&mut options, "sha256", upgrade.sha256.as_ref());
+            flag(&mut options, "rollback", upgrade.rollback);
+            number(&mut options, "drain", upgrade.drain);
         }
         OperationRequest::SelfInstall(_)
         | OperationRequest::SelfUninstall

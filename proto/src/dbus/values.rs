@@ -206,6 +206,7 @@ fn kind(text: &str) -> Result<OperationKind, BadValue> {
         OperationKind::Switch,
         OperationKind::Rollback,
         OperationKind::Repair,
+        OperationKind::Upgrade,
     ]
     .into_iter()
     .find(|kind| kind.as_str() == text)

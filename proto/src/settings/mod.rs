@@ -48,7 +48,7 @@ pub struct Settings {
     pub switch: SwitchSettings,
     /// When the machine is looked at, and what is done about what is found.
     pub health: HealthSettings,
-    /// Where releases are announced, and what is done about them.
+    /// Where releases are announced, what is done about them, when and how.
     pub upgrade: UpgradeSettings,
     /// Where a monitoring system finds the numbers.
     pub metrics: MetricsSettings,

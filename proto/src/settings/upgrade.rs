@@ -1,4 +1,4 @@
-//! `[upgrade]`: where releases are announced, whom to believe, and what is done about them.
+//! `[upgrade]`: where releases are announced, whom to believe, what is done about them and when.
 
 use std::fmt;
 
@@ -7,6 +7,10 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::value::is_place;
 use super::window::{MAX_WINDOWS, WEEK_MINUTES, Window, zone_of};
+use crate::feed::{PublicKey, is_name};
+
+/// Most that builds get to end: a week.
+const MAX_DRAIN_SECONDS: u64 = 7 * 24 * 3600;
 
 /// `[upgrade]`
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,6 +24,8 @@ pub struct UpgradeSettings {
     pub channel: String,
     /// How early this machine takes a release.
     pub wariness: Wariness,
+    /// Whether this machine is one of many that live for a short time, and takes releases first.
+    pub ephemeral: Ephemeral,
     /// What is done about a release that this machine may take.
     pub policy: UpgradePolicy,
     /// Maintenance windows, outside of which no upgrade begins by itself; none: always.
@@ -36,6 +42,8 @@ pub struct UpgradeSettings {
     pub fleet_lock_url: String,
     /// Group of this machine there.
     pub fleet_lock_group: String,
+    /// Seconds that builds which run get to end before Nix is replaced.
+    pub drain_seconds: u64,
 }
 
 impl Default for UpgradeSettings {
@@ -45,6 +53,7 @@ impl Default for UpgradeSettings {
             feed_keys: Vec::new(),
             channel: "stable".to_owned(),
             wariness: Wariness::default(),
+            ephemeral: Ephemeral::default(),
             policy: UpgradePolicy::default(),
             windows: Vec::new(),
             time_zone: String::new(),
@@ -53,11 +62,24 @@ impl Default for UpgradeSettings {
             jitter_minutes: 60,
             fleet_lock_url: String::new(),
             fleet_lock_group: "default".to_owned(),
+            drain_seconds: 600,
         }
     }
 }
 
 impl UpgradeSettings {
+    /// The keys that a feed is believed by.
+    ///
+    /// # Errors
+    /// Which one is none; never with settings that were loaded.
+    pub fn keys(&self) -> Result<Vec<PublicKey>, String> {
+        let key = |text: &String| {
+            let read = text.parse::<PublicKey>();
+            read.map_err(|why| format!("`{text}` is no public key: {why}"))
+        };
+        self.feed_keys.iter().map(key).collect()
+    }
+
     /// Whether its values make sense.
     ///
     /// # Errors
@@ -67,11 +89,8 @@ impl UpgradeSettings {
             "feed" if !self.feed.is_empty() && !is_feed(&self.feed) => {
                 Err("must be the http or https URL of a file, or empty".to_owned())
             }
-            "feed_keys" => match self.feed_keys.iter().find(|key| !key.contains(':')) {
-                Some(key) => Err(format!("`{key}` is no public key, written NAME:BASE64")),
-                None => Ok(()),
-            },
-            "channel" if !is_channel(&self.channel) => Err(
+            "feed_keys" => self.keys().map(drop),
+            "channel" if !is_name(&self.channel) => Err(
                 "must have letters, digits, dots, - and _ only, at least one and at most 64"
                     .to_owned(),
             ),
@@ -93,6 +112,9 @@ impl UpgradeSettings {
             }
             "fleet_lock_group" if !is_group(&self.fleet_lock_group) => {
                 Err("must have letters, digits, dots and - only, at least one".to_owned())
+            }
+            "drain_seconds" if self.drain_seconds > MAX_DRAIN_SECONDS => {
+                Err("must be at most a week".to_owned())
             }
             _ => Ok(()),
         }
@@ -116,11 +138,6 @@ fn is_feed(text: &str) -> bool {
     is_place(text) && !text.starts_with('/') && !text.ends_with('/')
 }
 
-fn is_channel(name: &str) -> bool {
-    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
-    (1..=64).contains(&name.len()) && name.bytes().all(allowed)
-}
-
 /// What is done about a release that this machine may take.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -132,6 +149,19 @@ pub enum UpgradePolicy {
     Notify,
     /// The machine upgrades by itself.
     Auto,
+}
+
+/// Whether a machine is one of many that live for a short time.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Ephemeral {
+    /// Where it looks like a CI job or an application's container.
+    #[default]
+    Auto,
+    /// It is.
+    Yes,
+    /// It is not.
+    No,
 }
 
 /// How early a machine takes a release: from 0, among the first, to 1, among the last; else chance
@@ -220,12 +250,14 @@ mod tests {
     #[test]
     fn a_section_is_read() {
         let settings = read(
-            "[upgrade]\nfeed = \"https://a.example/stable.json\"\nfeed_keys = [\"a-1:AAAA\"]\n\
-             channel = \"edge\"\nwariness = 0.25\npolicy = \"auto\"\n",
+            "[upgrade]\nfeed = \"https://a.example/stable.json\"\nfeed_keys = [\"a-1:11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=\"]\n\
+             channel = \"edge\"\nwariness = 0.25\nephemeral = \"no\"\npolicy = \"auto\"\n",
         )
         .unwrap();
+        assert_eq!(settings.keys().unwrap()[0].name(), "a-1");
         assert_eq!(settings.channel, "edge");
         assert_eq!(settings.wariness.number(), Some(0.25));
+        assert_eq!(settings.ephemeral, Ephemeral::No);
         assert_eq!(settings.policy, UpgradePolicy::Auto);
         let none = read("").unwrap();
         assert_eq!(none, UpgradeSettings::default());
@@ -272,6 +304,7 @@ mod tests {
             ("feed = \"/etc/feed.json\"", "URL"),
             ("feed = \"https://a.example\"", "URL"),
             ("feed_keys = [\"AAAA\"]", "no public key"),
+            ("feed_keys = [\"a:AAAA\"]", "3 bytes instead of 32"),
             ("feed_keys = \"a:AAAA\"", "sequence"),
             ("channel = \"\"", "letters"),
             ("channel = \"a b\"", "letters"),
@@ -280,6 +313,7 @@ mod tests {
             ("wariness = nan", "from 0 to 1"),
             ("wariness = \"inf\"", "from 0 to 1"),
             ("wariness = true", "from 0 to 1"),
+            ("ephemeral = \"maybe\"", "auto"),
             ("policy = \"never\"", "notify"),
             ("windows = \"sat 22:00-04:00\"", "sequence"),
             (
@@ -296,6 +330,7 @@ mod tests {
             ("fleet_lock_url = \"https://a.example/?b\"", "URL"),
             ("fleet_lock_group = \"\"", "letters"),
             ("fleet_lock_group = \"a_b\"", "letters"),
+            ("drain_seconds = 604801", "week"),
         ] {
             let error = read(&format!("[upgrade]\n{text}\n"))
                 .unwrap_err()

@@ -4,6 +4,7 @@
 //! static busybox two more; a release is those with their registration, packed twice. Trixie and
 //! sid carry different versions, so upgrades and downgrades run between two real ones.
 
+mod broken;
 mod by_hand;
 mod nar;
 mod pack;
@@ -14,6 +15,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+pub use broken::Broken;
 pub use by_hand::install_by_hand;
 pub use sized::{Sized, lab_size, official_size};
 

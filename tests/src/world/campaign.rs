@@ -26,6 +26,8 @@ pub enum Victim {
     Install,
     /// alice takes it off.
     Uninstall,
+    /// alice replaces it by the newer one.
+    Upgrade,
 }
 
 /// What an undisturbed machine is like before and after.
@@ -75,7 +77,7 @@ impl Victim {
     fn stage(self) -> Stage {
         match self {
             Self::Install => Stage::Daemon,
-            Self::Uninstall => Stage::Nix,
+            Self::Uninstall | Self::Upgrade => Stage::Nix,
         }
     }
 
@@ -83,6 +85,7 @@ impl Victim {
         match self {
             Self::Install => world.install_command(),
             Self::Uninstall => "nixctl uninstall --yes".to_owned(),
+            Self::Upgrade => format!("nixctl upgrade --to {} --yes", world.newer().version),
         }
     }
 
@@ -90,6 +93,16 @@ impl Victim {
         match self {
             Self::Install => "install",
             Self::Uninstall => "uninstall",
+            Self::Upgrade => "upgrade",
+        }
+    }
+
+    /// Whether Nix works before it, and after it.
+    fn works(self) -> (bool, bool) {
+        match self {
+            Self::Install => (false, true),
+            Self::Uninstall => (true, false),
+            Self::Upgrade => (true, true),
         }
     }
 
@@ -109,12 +122,13 @@ impl Victim {
 impl Reference {
     fn make(victim: Victim) -> Result<Self> {
         let world = victim.boot()?;
-        let before = look(&world, victim == Victim::Uninstall)?;
+        let (works_before, works_after) = victim.works();
+        let before = look(&world, works_before)?;
         world.machine.count_commits()?;
         // Something that makes no commit, so that the count so far is only what the start made.
         world.run("alice", &victim.command(&world))?.ok()?;
         let last = world.machine.commits()?;
-        let after = look(&world, victim == Victim::Install)?;
+        let after = look(&world, works_after)?;
         // Commit 1 opens the database; what comes before the operation is not worth a trial.
         Ok(Self {
             before,
@@ -162,11 +176,10 @@ impl Reference {
         if fired == Fired::No {
             problems.push("the disturbance never came".to_owned());
         }
+        let (works_before, works_after) = victim.works();
         let (expected, works) = match state.as_str() {
-            "succeeded" => (&self.after, victim == Victim::Install),
-            "reverted" | "cancelled" | "failed" | "none" => {
-                (&self.before, victim == Victim::Uninstall)
-            }
+            "succeeded" => (&self.after, works_after),
+            "reverted" | "cancelled" | "failed" | "none" => (&self.before, works_before),
             other => {
                 problems.push(format!("the operation ended as {other}: {operation:?}"));
                 (&self.before, false)

@@ -145,6 +145,7 @@ impl Bus {
             OperationRequest::Uninstall(_) => {
                 self.authorised(proxy, "Uninstall", &(options,)).await
             }
+            OperationRequest::Upgrade(_) => self.authorised(proxy, "Upgrade", &(options,)).await,
             OperationRequest::Switch(switch) => {
                 let body = (switch.toplevel.as_str(), options);
                 self.authorised(proxy, "Switch", &body).await

@@ -18,7 +18,7 @@ use crate::engine::step::PlannedStep;
 use crate::health::breaker::Verdict;
 use crate::health::mend::Mend;
 use crate::health::plan::is_deep;
-use crate::health::proof::{Done, prove};
+use crate::health::proof::{Done, nothing_worse, prove};
 use crate::health::sighting::Sighting;
 use crate::health::timeline::{At, Now};
 use crate::host::Cancel;
@@ -166,6 +166,24 @@ impl Shared {
         self.take_in(&looked);
         self.is_judged.store(true, Ordering::SeqCst);
         Ok(left)
+    }
+
+    /// Looks whether an upgrade whose steps are done has made nothing worse.
+    ///
+    /// # Errors
+    /// When it has to be taken back.
+    pub(in super::super) fn prove_upgrade(&self, cancel: &Cancel) -> Result<(), Failure> {
+        let before: BTreeSet<Sighting> = {
+            let care = lock(&self.care);
+            care.remembered.history.standing().keys().cloned().collect()
+        };
+        let looked = self
+            .look_only(&Area::ALL, true, cancel)
+            .map_err(|error| Failure::from_error(Code::Cancelled, &error))?;
+        nothing_worse(&before, &looked.found)?;
+        self.take_in(&looked);
+        self.is_judged.store(true, Ordering::SeqCst);
+        Ok(())
     }
 
     /// What a repair was made against, what stood before it, and how bad the worst of that was.

@@ -12,6 +12,7 @@ use crate::health::judge::Found;
 use crate::health::round::has_generation;
 use crate::payload::date;
 use crate::resource::Resource;
+use crate::upgrade;
 
 /// What is said of a system that is switched, and of which nothing was found.
 const OF_A_GENERATION: &str = "nothing is wrong besides what the generation itself owns";
@@ -20,11 +21,8 @@ impl Shared {
     /// Version of the Nix that is owned; empty for none.
     pub(super) fn nix_version(&self) -> String {
         let owned = self.store.owned();
-        let version = owned.iter().find_map(|owned| match &owned.resource {
-            Resource::Payload(payload) => Some(payload.archive.version.clone()),
-            _ => None,
-        });
-        version.unwrap_or_default()
+        let current = upgrade::owned::current(owned.iter().map(|it| &it.resource));
+        current.map(|it| it.version.clone()).unwrap_or_default()
     }
 
     /// Judges anew from what was found. Says whether the judgement is another one.

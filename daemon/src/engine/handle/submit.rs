@@ -1,6 +1,6 @@
 //! Taking a request: is it a new one, may it be taken now, and where it is stored.
 
-use nixctl_proto::request::{OperationRequest, RequestOptions};
+use nixctl_proto::request::{OperationRequest, RequestOptions, UpgradeRequest};
 use nixctl_proto::{Code, Failure, OperationId, OperationState as State};
 
 use super::super::Change;
@@ -52,7 +52,7 @@ impl Shared {
             && let Some(id) = shared.store.by_request_id(uid, text).map_err(stored)?
             && let Some(earlier) = shared.store.operation(&id).map_err(stored)?
         {
-            return if earlier.request == request {
+            return if as_asked(&earlier.request) == as_asked(&request) {
                 Ok(id)
             } else {
                 Err(Failure::new(
@@ -160,6 +160,17 @@ impl Shared {
             spent: 0,
             counted: Some(self.host.clock.moment()),
         }
+    }
+}
+
+/// The request without what the daemon adds to it by how the machine is.
+fn as_asked(request: &OperationRequest) -> OperationRequest {
+    match request.clone() {
+        OperationRequest::Upgrade(upgrade) => OperationRequest::Upgrade(UpgradeRequest {
+            may_be_older: false,
+            ..upgrade
+        }),
+        other => other,
     }
 }
 

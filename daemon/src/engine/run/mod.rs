@@ -9,13 +9,15 @@ use tokio::sync::watch;
 
 use super::handle::Shared;
 use super::record::{OperationRecord, Record, Recovered};
-use super::step::PlannedStep;
+use super::step::{PlannedStep, Step};
 use super::store::{Change, StoreError};
 use super::transition::{self, Event};
 use super::weight::Scale;
 use crate::host::Cancel;
 use crate::host::cancel::Stop;
 use crate::resource::Context;
+use crate::upgrade::quiet;
+use crate::upgrade::step::UpgradeStep;
 use nixctl_proto::health::check::Area;
 
 mod ledger;
@@ -77,6 +79,9 @@ pub struct Run<'a> {
     rests: u32,
     /// That a step was done, to be written down with the beginning of the next one.
     unwritten: Change,
+    /// A step that has to be carried out once more before the next one: what it brought about ended
+    /// with the daemon that did it.
+    again: Option<u32>,
 }
 
 impl<'a> Run<'a> {
@@ -106,7 +111,9 @@ impl<'a> Run<'a> {
             has_rested: true,
             rests: 0,
             unwritten: Change::default(),
+            again: None,
         };
+        run.again = quiet_again(&run.steps, &run.recovered);
         run.plan = run.stored_plan()?;
         run.forgive_pause()?;
         run.notice_reboot()?;
@@ -165,11 +172,17 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Leaves the operation to the next start. What it has used up of a deadline is written down,
-    /// because that may be after a reboot.
+    /// Leaves the operation to the next start, which may be far off: nobody is kept waiting until then.
+    /// What it has used up of a deadline is written down, because that may be after a reboot.
     fn pause(&mut self) -> Result<Outcome> {
         if self.record.options.deadline.is_some() || !self.unwritten.is_empty() {
             self.journal(Vec::new())?;
+        }
+        if matches!(self.record.request, OperationRequest::Upgrade(_))
+            && !self.recovered.started.is_empty()
+            && let Err(error) = quiet::go_on(&self.shared.host)
+        {
+            tracing::warn!(OPERATION_ID = %self.record.id, "cannot let nix-daemon go on: {error}");
         }
         Ok(Outcome::Paused)
     }
@@ -251,6 +264,22 @@ impl<'a> Run<'a> {
             worker: self.shared.worker.as_ref(),
         }
     }
+}
+
+/// The step that kept nix-daemon from serving, when it was done by an earlier daemon and the new version
+/// does not serve yet.
+fn quiet_again(steps: &[PlannedStep], recovered: &Recovered) -> Option<u32> {
+    let is_done = |index: &u32| recovered.done.contains(index);
+    let upgrade = |wanted: fn(&UpgradeStep) -> bool| {
+        let mut all = (0u32..).zip(steps);
+        all.find_map(|(index, it)| match &it.step {
+            Step::Upgrade(step) if wanted(step) => Some(index),
+            _ => None,
+        })
+    };
+    let restart = upgrade(|it| matches!(it, UpgradeStep::Restart(_)))?;
+    let quiet = upgrade(|it| matches!(it, UpgradeStep::Quiet(_)))?;
+    (is_done(&quiet) && !is_done(&restart)).then_some(quiet)
 }
 
 fn cancelled() -> Failure {

@@ -1,5 +1,6 @@
 //! From the request to the stored plan.
 
+use nixctl_proto::health::check::Area;
 use nixctl_proto::plan::Plan;
 use nixctl_proto::{Code, Failure, OperationKind};
 
@@ -24,6 +25,10 @@ impl Run<'_> {
         }
         if std::mem::take(&mut self.was_planning) && !self.begin_again()? {
             return Ok(false);
+        }
+        if self.record.request.kind() == OperationKind::Upgrade && !self.record.options.dry_run {
+            // What is wrong already is not to be held against the new version.
+            let _ = self.shared.look(&Area::ALL, true, &self.cancel);
         }
         let settings = self.shared.settings();
         let owned = self.shared.store.owned();
@@ -68,10 +73,12 @@ impl Run<'_> {
             let title = planned.view.title.clone();
             self.record.notes.push(if self.record.options.dry_run {
                 format!("dry run: nothing was changed ({title})")
-            } else if self.record.request.kind() == OperationKind::Repair {
-                "nothing to repair".to_owned()
             } else {
-                "nothing to do".to_owned()
+                match self.record.request.kind() {
+                    OperationKind::Repair => "nothing to repair".to_owned(),
+                    OperationKind::Upgrade => title.clone(),
+                    _ => "nothing to do".to_owned(),
+                }
             });
             return self
                 .enter_with(Event::NothingToDo, vec![Record::Planned { title }])

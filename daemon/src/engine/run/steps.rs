@@ -16,15 +16,26 @@ use super::{MAX_ATTEMPTS, PAUSES, Result, Run, State, never_ended};
 use crate::host::cancel::Stop;
 use crate::resource::{Context, Undo, Undone};
 
+/// What is done when all steps are.
+const LOOKING: &str = "looking at the result";
+
 impl Run<'_> {
-    /// All steps are done: a repair has to have helped. Says whether the daemon goes down instead.
+    /// All steps are done: a repair has to have helped, and an upgrade to have made nothing worse. Says
+    /// whether the daemon goes down instead.
     fn finish(&mut self) -> Result<bool> {
-        let OperationRequest::Repair(request) = &self.record.request else {
-            return self.enter(Event::StepsDone).map(|()| false);
-        };
-        self.say("looking at the result");
         let (id, cancel) = (&self.record.id, &self.cancel);
-        match self.shared.prove_repair(id, request, &self.steps, cancel) {
+        let proven = match &self.record.request {
+            OperationRequest::Repair(request) => {
+                self.say(LOOKING);
+                self.shared.prove_repair(id, request, &self.steps, cancel)
+            }
+            OperationRequest::Upgrade(_) => {
+                self.say(LOOKING);
+                self.shared.prove_upgrade(cancel).map(|()| Vec::new())
+            }
+            _ => Ok(Vec::new()),
+        };
+        match proven {
             Ok(left) => {
                 let left = left.iter().map(|of| format!("{of}: it is still there"));
                 self.record.notes.extend(left);
@@ -47,6 +58,11 @@ impl Run<'_> {
             return self.finish();
         };
         let past_return = self.recovered.is_past_return(&self.steps);
+        if let Some(done) = self.again.take()
+            && let Err(failed) = self.carry_out_again(done)
+        {
+            return self.step_failed(index, failed);
+        }
         if self.make_way(index)? {
             return Ok(false);
         }
@@ -115,6 +131,18 @@ impl Run<'_> {
             Ok(undone) => self.step_done(index, &undo, undone).map(|()| false),
             Err(failed) => self.step_failed(index, failed),
         }
+    }
+
+    /// Carries out a step that was done before.
+    fn carry_out_again(&self, index: u32) -> std::result::Result<(), StepFailure> {
+        let Some((_, undo)) = self.recovered.started.get(&index).cloned() else {
+            return Ok(());
+        };
+        let step = self.steps[index as usize].step.clone();
+        self.show_step(index, &step.describe().summary);
+        let progress = Told::new(self, index);
+        self.apply_step(&step, &self.context(&progress), &undo)
+            .map(drop)
     }
 
     fn step_done(&mut self, index: u32, undo: &Undo, undone: Undone) -> Result<()> {

@@ -13,6 +13,7 @@ mod repair;
 mod state;
 mod switch;
 mod told;
+mod upgrade;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

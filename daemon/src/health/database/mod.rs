@@ -20,7 +20,7 @@ mod put_back;
 mod restore;
 mod salvage;
 #[cfg(test)]
-pub(super) mod testing;
+pub(crate) mod testing;
 mod whole;
 
 use std::path::{Path, PathBuf};

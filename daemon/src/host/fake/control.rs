@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use super::{FakeServices, lock};
 use crate::host::service::{
-    Control, JobVerb, LoadedUnit, ServiceError, ServiceManager, Transient, UnitDetails, UnitJob,
-    UnitState,
+    Control, JobVerb, LoadedUnit, Processes, ServiceError, ServiceManager, Transient, UnitDetails,
+    UnitJob, UnitState,
 };
 
 type Program = dyn Fn(&Transient) -> i32 + Send + Sync;
@@ -25,6 +25,8 @@ pub(super) struct Switching {
     system: Option<String>,
     /// How many starts there were.
     starts: u32,
+    /// Processes of every service that runs.
+    processes: Processes,
     /// How many changes there are to be before the daemon is killed.
     until_death: Option<usize>,
 }
@@ -50,6 +52,11 @@ impl FakeServices {
     /// Says how the machine as a whole is.
     pub fn set_system(&self, state: &str) {
         lock(&self.switching).system = Some(state.to_owned());
+    }
+
+    /// Says which processes every service has that runs.
+    pub fn set_processes(&self, processes: Processes) {
+        lock(&self.switching).processes = processes;
     }
 
     /// Says what a transient unit does to the machine of the test, and with which code it ends.
@@ -208,6 +215,19 @@ impl Control for FakeServices {
             self.change("reset", &unit, quiet)?;
         }
         Ok(())
+    }
+
+    fn processes(&self, service: &str) -> Result<Processes, ServiceError> {
+        self.running_only("read", service)?;
+        let processes = lock(&self.switching).processes.clone();
+        Ok(match self.is_active(service) {
+            true => processes,
+            false => Processes::default(),
+        })
+    }
+
+    fn halt_main(&self, service: &str, halts: bool) -> Result<(), ServiceError> {
+        self.note(if halts { "halt" } else { "continue" }, service)
     }
 
     fn start_transient(&self, transient: &Transient) -> Result<(), ServiceError> {

@@ -86,6 +86,15 @@ pub struct UnitJob {
     pub deadline: Duration,
 }
 
+/// The processes of a service.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Processes {
+    /// The main one; `None` while it does not run.
+    pub main: Option<u32>,
+    /// All others of its control group and those below it.
+    pub others: Vec<u32>,
+}
+
 /// A program to be run as a unit of its own, so that it goes on when this daemon ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Transient {
@@ -156,6 +165,18 @@ pub trait Control: Send + Sync + Debug {
     /// # Errors
     /// When it cannot be reached.
     fn reset_all_failed(&self) -> Result<(), ServiceError>;
+
+    /// The processes of a service; none of one that does not run.
+    ///
+    /// # Errors
+    /// When it cannot be reached.
+    fn processes(&self, service: &str) -> Result<Processes, ServiceError>;
+
+    /// Halts the main process of a service, or lets it go on. The others are not touched.
+    ///
+    /// # Errors
+    /// When it cannot be reached, or the service has no main process.
+    fn halt_main(&self, service: &str, halts: bool) -> Result<(), ServiceError>;
 
     /// Starts a transient unit, which stays loaded after its end until it is stopped. Does nothing
     /// when the unit is there already.

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Fs;
-pub use control::{Control, JobVerb, LoadedUnit, Transient, UnitDetails, UnitJob};
+pub use control::{Control, JobVerb, LoadedUnit, Processes, Transient, UnitDetails, UnitJob};
 pub use image::ImageUnits;
 pub use listen::{Hear, Heard, Listening};
 pub use none::NoServices;

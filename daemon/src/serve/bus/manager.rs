@@ -63,6 +63,20 @@ impl Manager {
     }
 
     #[zbus(out_args("operation"))]
+    async fn upgrade(
+        &self,
+        options: Options,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+    ) -> Result<OwnedObjectPath, BusError> {
+        let (request, options) = options::upgrade(options)?;
+        let caller = caller(connection, &header).await?;
+        let id = self.service.submit(&caller, request, options).await?;
+        publish_one(connection, &self.service, &id, true).await;
+        path_of(&id)
+    }
+
+    #[zbus(out_args("operation"))]
     async fn switch(
         &self,
         toplevel: String,

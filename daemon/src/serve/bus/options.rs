@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use nixctl_proto::health::Target;
 use nixctl_proto::request::{
     InstallRequest, OperationRequest, RepairRequest, RequestOptions, RollbackRequest, Strategy,
-    SwitchRequest, UninstallRequest,
+    SwitchRequest, UninstallRequest, UpgradeRequest,
 };
 use nixctl_proto::{Code, Failure};
 use zbus::zvariant::{OwnedValue, Value};
@@ -28,6 +28,19 @@ pub fn install(mut options: Options) -> Result<(OperationRequest, RequestOptions
         single_user: flag(&mut options, "single-user")?,
     };
     Ok((OperationRequest::Install(request), common(options)?))
+}
+
+/// The request and options of `Upgrade`.
+pub fn upgrade(mut options: Options) -> Result<(OperationRequest, RequestOptions), Failure> {
+    let request = UpgradeRequest {
+        version: text(&mut options, "version")?,
+        source: text(&mut options, "source")?,
+        sha256: text(&mut options, "sha256")?,
+        rollback: flag(&mut options, "rollback")?,
+        drain: number(&mut options, "drain")?,
+        may_be_older: false,
+    };
+    Ok((OperationRequest::Upgrade(request), common(options)?))
 }
 
 /// The request and options of `Uninstall`.
@@ -87,26 +100,13 @@ pub fn repair<'a>(
     Ok((OperationRequest::Repair(request), common(options)?))
 }
 
-/// The request that `Plan` is about. The argument is what is most often said: for an install its
-/// version or source, for a switch its toplevel, for a rollback the number, for a repair the
+/// The request that `Plan` is about. The argument is what is most often said: for an install or an
+/// upgrade its version or source, for a switch its toplevel, for a rollback the number, for a repair the
 /// findings, a line each.
-pub fn plan(kind: &str, argument: &str, mut options: Options) -> Result<OperationRequest, Failure> {
+pub fn plan(kind: &str, argument: &str, options: Options) -> Result<OperationRequest, Failure> {
     match kind {
-        "install" => {
-            if !argument.is_empty() {
-                let name = if argument.contains('/') {
-                    "source"
-                } else {
-                    "version"
-                };
-                let value = Value::from(argument);
-                let owned = OwnedValue::try_from(value).map_err(|e| wrong_type(name, &e))?;
-                if options.insert(name.to_owned(), owned).is_some() {
-                    return Err(invalid(name, argument, "it is given as an option too"));
-                }
-            }
-            Ok(install(options)?.0)
-        }
+        "install" => Ok(install(with_release(argument, options)?)?.0),
+        "upgrade" => Ok(upgrade(with_release(argument, options)?)?.0),
         "uninstall" if argument.is_empty() => Ok(uninstall(options)?.0),
         "uninstall" => Err(invalid("argument", argument, "an uninstall has none")),
         "switch" => Ok(switch(argument.to_owned(), options)?.0),
@@ -121,9 +121,26 @@ pub fn plan(kind: &str, argument: &str, mut options: Options) -> Result<Operatio
         }
         "repair" => Ok(repair(argument.lines(), options)?.0),
         _ => {
-            let why = "the kinds are install, uninstall, switch, rollback and repair";
+            let why = "the kinds are install, uninstall, upgrade, switch, rollback and repair";
             Err(invalid("kind", kind, why))
         }
+    }
+}
+
+/// The options with the argument as their version or source.
+fn with_release(argument: &str, mut options: Options) -> Result<Options, Failure> {
+    if argument.is_empty() {
+        return Ok(options);
+    }
+    let name = if argument.contains('/') {
+        "source"
+    } else {
+        "version"
+    };
+    let owned = OwnedValue::try_from(Value::from(argument)).map_err(|e| wrong_type(name, &e))?;
+    match options.insert(name.to_owned(), owned) {
+        Some(_) => Err(invalid(name, argument, "it is given as an option too")),
+        None => Ok(options),
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures_util::StreamExt;
+use nix::sys::signal::Signal;
 use tokio::time::{Instant, timeout};
 use zbus::zvariant::{OwnedObjectPath, OwnedValue, Value};
 use zbus::{MatchRule, MessageStream};
@@ -15,7 +16,7 @@ use super::link::{
 use super::properties::{self, Properties};
 use super::{RELOAD_DEADLINE, Systemd};
 use crate::host::service::{
-    Control, JobVerb, LoadedUnit, ServiceError, Transient, UnitDetails, UnitJob,
+    Control, JobVerb, LoadedUnit, Processes, ServiceError, Transient, UnitDetails, UnitJob,
 };
 
 /// What restarts the machine.
@@ -160,6 +161,44 @@ impl Control for Systemd {
         self.manager("ResetFailed", &(), CALL_DEADLINE)
             .map(drop)
             .map_err(|error| error.about("reset", "the failed units"))
+    }
+
+    fn processes(&self, service: &str) -> Result<Processes, ServiceError> {
+        let fail = |error: CallError| error.about("read", service);
+        let main = self.retrying(|link| {
+            let units = [service];
+            let asked = properties::each(&link, &units, SERVICE, "MainPID");
+            let answer = self.handle.block_on(asked).into_iter().next();
+            let lost = || CallError::Lost("there is no answer".to_owned());
+            Ok(u32::try_from(answer.ok_or_else(lost)??).map_err(zbus::Error::from)?)
+        });
+        let main = main.map_err(fail)?;
+        // A unit that is not loaded has no processes, and systemd says so with an error.
+        let listed: Vec<(String, u32, String)> = match main {
+            0 => Vec::new(),
+            _ => self
+                .manager("GetUnitProcesses", &(service,), CALL_DEADLINE)
+                .and_then(|reply| read(&reply))
+                .map_err(fail)?,
+        };
+        let all = listed.into_iter().map(|(_, process, _)| process);
+        Ok(Processes {
+            main: (main != 0).then_some(main),
+            others: all.filter(|process| *process != main).collect(),
+        })
+    }
+
+    fn halt_main(&self, service: &str, halts: bool) -> Result<(), ServiceError> {
+        let signal = if halts {
+            Signal::SIGSTOP
+        } else {
+            Signal::SIGCONT
+        };
+        let body = (service, "main", signal as i32);
+        let action = if halts { "halt" } else { "continue" };
+        self.manager("KillUnit", &body, CALL_DEADLINE)
+            .map(drop)
+            .map_err(|error| error.about(action, service))
     }
 
     fn start_transient(&self, transient: &Transient) -> Result<(), ServiceError> {
