@@ -118,6 +118,8 @@ pub enum Verb {
     Repair(Repair),
     /// Show what broke, what was done about it, and whether that helped
     History(History),
+    /// Print the numbers for a monitoring system, in Prometheus' text format
+    Metrics,
     /// Write what a bug report needs, without names and secrets; nothing is sent
     Report(Report),
     /// List the newest operations

@@ -43,6 +43,9 @@ fn main() {
         exec: Arc::new(SystemExec),
         services: Arc::new(Systemd::new(handle)),
         clock: Arc::new(SystemClock),
+        network: Arc::new(nixctld::host::fake::FixedNetwork(
+            nixctld::host::power::Metered::Unknown,
+        )),
     };
     let context = Context {
         host: &host,

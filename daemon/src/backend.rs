@@ -1,11 +1,13 @@
 //! The engine as the transports see it, and how it is put together for a machine.
 
 use std::cmp::Ordering;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use nixctl_planner::closure::StorePath;
+use nixctl_proto::feed::compare;
 use nixctl_proto::health::{Findings, HealthEvent};
 use nixctl_proto::operation::JournalLine;
 use nixctl_proto::plan::{DiffEntry, Plan};
@@ -21,6 +23,7 @@ use crate::cli::Serve;
 use crate::engine::{Change, Engine, EngineParts};
 use crate::host::clock::SystemClock;
 use crate::host::exec::{LeashedExec, SystemExec};
+use crate::host::power::NetworkManager;
 use crate::host::{Exec, Fs, FsError, Host, service};
 use crate::keeper::Keeper;
 use crate::payload::release;
@@ -30,7 +33,6 @@ use crate::resource::error::fs_code;
 use crate::serve::Backend;
 use crate::switch::profile::generations;
 use crate::switch::{boot, carry, difference};
-use crate::upgrade::plan::compare;
 
 /// Longest wait for a step boundary when the daemon goes down.
 const STOP_DEADLINE: Duration = Duration::from_secs(75);
@@ -61,11 +63,13 @@ impl Local {
             Failure::new(Code::InvalidArgument, text)
         })?;
         let fs = Fs::at(root.clone());
+        let network = Arc::new(NetworkManager::new(handle.clone()));
         let services = service::detect(&fs, handle);
         let host = Host {
             exec: exec(options.private || !services.is_running()),
             services,
             clock: Arc::new(SystemClock),
+            network,
             fs,
         };
         let (settings, views) = settings::load(&root).map_err(|error| bad_settings(&error))?;
@@ -250,6 +254,14 @@ impl Backend for Local {
         self.engine.history(limit)
     }
 
+    fn metrics(&self) -> String {
+        self.engine.metrics()
+    }
+
+    fn inhibit(&self, what: &str, who: &str, why: &str, uid: u32) -> Result<OwnedFd, Failure> {
+        self.engine.inhibit(what, who, why, uid)
+    }
+
     fn settings(&self) -> Vec<SettingView> {
         self.views
             .lock()
@@ -272,6 +284,11 @@ impl Backend for Local {
     fn goes_back(&self, request: &UpgradeRequest) -> bool {
         let settings = self.engine.settings();
         let current = self.engine.status().nix_version;
+        let names = request.version.is_some() || request.source.is_some();
+        if !names && !request.rollback && settings.upgrade.follows() {
+            // What a feed offers is newer.
+            return false;
+        }
         let wanted = release::asked_version(&request.wanted(), &settings.install);
         let is_older = |wanted: String| compare(&wanted, &current) == Ordering::Less;
         request.rollback || wanted.is_some_and(is_older)

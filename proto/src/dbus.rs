@@ -11,7 +11,7 @@ pub mod values;
 
 use std::collections::HashMap;
 
-use zbus::zvariant::{ObjectPath, OwnedObjectPath, OwnedValue, Value};
+use zbus::zvariant::{ObjectPath, OwnedFd, OwnedObjectPath, OwnedValue, Value};
 
 /// A dictionary as D-Bus methods return it.
 pub type Dictionary = HashMap<String, OwnedValue>;
@@ -59,6 +59,12 @@ pub trait Manager {
 
     /// What became of findings, newest first, at most `limit` (0: all), see [`values::event`].
     fn list_health_events(&self, limit: u32) -> zbus::Result<Vec<Dictionary>>;
+
+    /// The numbers for a monitoring system, in Prometheus' text format.
+    fn metrics(&self) -> zbus::Result<String>;
+
+    /// Has nothing begin of `upgrade`, `switch` or `all` as long as the descriptor is open.
+    fn inhibit(&self, what: &str, who: &str, why: &str) -> zbus::Result<OwnedFd>;
 
     /// What an operation would do, as the JSON of [`crate::plan::Plan`]; nothing is done.
     fn plan(&self, kind: &str, argument: &str, options: Options<'_>) -> zbus::Result<String>;

@@ -263,6 +263,8 @@ pub enum Request {
     Findings,
     /// What became of findings, newest first, at most this many (0: all).
     History(u32),
+    /// The numbers for a monitoring system.
+    Metrics,
 }
 
 /// An answer on the socket.
@@ -294,4 +296,6 @@ pub enum Reply {
     Findings(Findings),
     /// To [`Request::History`].
     History(Vec<HealthEvent>),
+    /// To [`Request::Metrics`]: Prometheus' text format.
+    Metrics(String),
 }

@@ -68,4 +68,27 @@ pub struct Status {
     /// How many findings there are.
     #[serde(default)]
     pub findings: u32,
+    /// What is known of releases.
+    #[serde(default)]
+    pub upgrade: Box<UpgradeStatus>,
+}
+
+/// What is known of releases, and what an upgrade waits for.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UpgradeStatus {
+    /// Newer version of Nix that the release feed offers this machine; empty: none.
+    pub available: String,
+    /// What holds the upgrade to it, or the newest release where none is offered, in words; empty:
+    /// nothing does.
+    pub waits: String,
+    /// The same as a word that does not change, such as `outside-window`.
+    pub hold: String,
+    /// When the feed was read and believed last, in milliseconds since 1970; 0: never.
+    pub feed_read: u64,
+    /// Why the feed is not gone by; empty for nothing.
+    pub feed_trouble: String,
+    /// The slot of the fleet that this machine has, in words; empty: it has none.
+    pub fleet_lock: String,
+    /// Who asks that nothing begins, each as one line.
+    pub inhibitors: Vec<String>,
 }

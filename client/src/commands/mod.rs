@@ -19,6 +19,7 @@ mod history;
 mod install;
 mod interrupt;
 mod man;
+mod metrics;
 mod nearest;
 mod operations;
 mod plan;
@@ -91,6 +92,7 @@ async fn dispatch(context: &mut Context, verb: Verb) -> Outcome {
         Verb::Status => status::run(context).await,
         Verb::Check(check) => check::run(context, check).await,
         Verb::Repair(repair) => repair::run(context, repair).await,
+        Verb::Metrics => metrics::run(context).await,
         Verb::Report(report) => report::run(context, &report).await,
         Verb::History(history) => history::run(context, history.limit).await,
         Verb::Switch(switch) => switch::run(context, switch).await,

@@ -16,6 +16,8 @@ struct Check<'a> {
     current: &'a str,
     /// Whether there is another one to go to.
     available: bool,
+    /// What holds the machine from going there by itself; empty: nothing does.
+    waits: &'a str,
     /// What going there would do.
     plan: &'a Plan,
 }
@@ -45,16 +47,18 @@ pub fn request(what: cli::UpgradeWhat) -> Result<OperationRequest, Failure> {
 }
 
 async fn check(context: &mut Context, request: &OperationRequest) -> Outcome {
-    let (current, plan) = context
+    let (status, plan) = context
         .connected(async |_, connection| {
-            let current = connection.status().await?.nix_version;
-            Ok((current, connection.plan(request).await?))
+            // The plan first: it has the release feed read.
+            let plan = connection.plan(request).await?;
+            Ok((connection.status().await?, plan))
         })
         .await?;
     if context.json {
         context.terminal.json(&Check {
-            current: &current,
+            current: &status.nix_version,
             available: !plan.is_empty(),
+            waits: &status.upgrade.waits,
             plan: &plan,
         });
         return Ok(Exit::Done);

@@ -279,6 +279,14 @@ impl Connection {
         }
     }
 
+    /// The numbers for a monitoring system.
+    pub async fn metrics(&self) -> Result<String, Trouble> {
+        match self {
+            Connection::Bus(bus) => bus.metrics().await,
+            Connection::Socket(socket) => socket.metrics().await,
+        }
+    }
+
     /// Ends the connection; an own daemon is given time to put its things in order.
     pub async fn close(self) {
         if let Connection::Socket(socket) = self {

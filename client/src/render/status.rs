@@ -16,6 +16,19 @@ pub fn lines(status: &Status, findings: &[Finding], style: Style) -> Vec<String>
         vec!["health".to_owned(), health(status, style)],
         vec!["nixctld".to_owned(), clean(&status.version)],
     ];
+    if let Some(upgrade) = upgrade(status) {
+        rows.push(vec!["upgrade".to_owned(), upgrade]);
+    }
+    if !status.upgrade.feed_trouble.is_empty() {
+        let trouble = style.warning(&clean(&status.upgrade.feed_trouble));
+        rows.push(vec!["feed".to_owned(), trouble]);
+    }
+    if !status.upgrade.fleet_lock.is_empty() {
+        rows.push(vec!["fleet".to_owned(), clean(&status.upgrade.fleet_lock)]);
+    }
+    for inhibitor in &status.upgrade.inhibitors {
+        rows.push(vec!["held up".to_owned(), clean(inhibitor)]);
+    }
     if status.current_generation > 0 {
         rows.push(vec!["system".to_owned(), system(status, style)]);
     }
@@ -46,6 +59,17 @@ fn nix(status: &Status) -> String {
         "not installed by nixctl".to_owned()
     } else {
         clean(&status.nix_version)
+    }
+}
+
+/// What there is to upgrade to, and what it waits for.
+fn upgrade(status: &Status) -> Option<String> {
+    let (available, waits) = (&status.upgrade.available, &status.upgrade.waits);
+    match (available.is_empty(), waits.is_empty()) {
+        (true, true) => None,
+        (true, false) => Some(clean(waits)),
+        (false, true) => Some(format!("Nix {} is there", clean(available))),
+        (false, false) => Some(format!("Nix {}: {}", clean(available), clean(waits))),
     }
 }
 
@@ -87,7 +111,7 @@ fn health(status: &Status, style: Style) -> String {
 #[cfg(test)]
 pub mod tests {
     use nixctl_proto::health::Severity;
-    use nixctl_proto::status::Health;
+    use nixctl_proto::status::{Health, UpgradeStatus};
 
     use super::*;
     use crate::render::findings::tests::finding;
@@ -111,6 +135,7 @@ pub mod tests {
             health_seen: 0,
             health_note: String::new(),
             findings: 0,
+            upgrade: Default::default(),
         }
     }
 
@@ -157,6 +182,34 @@ pub mod tests {
                 "queue    2 operations waiting",
             ]
         );
+    }
+
+    #[test]
+    fn what_an_upgrade_waits_for_is_shown() {
+        let mut status = status();
+        *status.upgrade = UpgradeStatus {
+            available: "2.34.8".to_owned(),
+            waits: "the machine is on battery".to_owned(),
+            feed_trouble: "cannot fetch it".to_owned(),
+            fleet_lock: "has the slot".to_owned(),
+            inhibitors: vec!["backup (user 0) holds up upgrades: it copies".to_owned()],
+            ..UpgradeStatus::default()
+        };
+        assert_eq!(
+            lines(&status, &[], Style::PLAIN)[3..],
+            [
+                "upgrade  Nix 2.34.8: the machine is on battery",
+                "feed     cannot fetch it",
+                "fleet    has the slot",
+                "held up  backup (user 0) holds up upgrades: it copies",
+            ]
+        );
+        *status.upgrade = UpgradeStatus {
+            available: "2.34.8".to_owned(),
+            ..UpgradeStatus::default()
+        };
+        let shown = lines(&status, &[], Style::PLAIN);
+        assert_eq!(shown[3..], ["upgrade  Nix 2.34.8 is there"]);
     }
 
     #[test]

@@ -13,8 +13,10 @@ mod fault;
 pub mod handle;
 mod legacy;
 mod lines;
+mod metrics;
 mod ownership;
 pub mod record;
+mod releases;
 mod run;
 mod runner;
 pub mod step;
@@ -40,6 +42,7 @@ pub use store::{Store, StoreError};
 use crate::catalogue::Planned;
 use crate::host::{Cancel, Host};
 use crate::payload::Release;
+use crate::upgrade::offer::Offered;
 
 /// Decides what an operation will do. Reads the machine, changes nothing.
 pub trait Planner: Send + Sync {
@@ -81,6 +84,9 @@ pub struct Recorded {
     pub proven: BTreeSet<String>,
     /// Where the releases that are owned were fetched from.
     pub fetched: Vec<Release>,
+    /// What the release feed offers, or why it offers nothing newer; `None` where the request names
+    /// what it wants, or no feed is followed.
+    pub offer: Option<Result<Offered, String>>,
 }
 
 /// Something that clients may want to know of.

@@ -13,11 +13,13 @@ use crate::host::Cancel;
 /// Works until the daemon goes down.
 pub fn work(shared: &Arc<Shared>) {
     shared.note_ended_repairs();
+    shared.note_ended_upgrade();
     shared.post_sentinel();
     // What was cut off goes on first: looking may take long, and Nix's programs had better not
     // run between two steps.
     while !shared.is_going_down() {
         shared.beat();
+        shared.keep_metrics();
         match next(shared) {
             Some(record) => {
                 shared.pause_rounds();
@@ -30,8 +32,9 @@ pub fn work(shared: &Arc<Shared>) {
             }
             None => {
                 shared.let_go_of_kernels();
-                if !shared.make_round() && !shared.begin_remedies() {
-                    shared.sleep(shared.until_round(crate::pulse::left()));
+                if !shared.make_round() && !shared.begin_remedies() && !shared.keep_releases() {
+                    let left = shared.until_reading(crate::pulse::left());
+                    shared.sleep(shared.until_round(left));
                 }
             }
         }
@@ -71,6 +74,7 @@ fn carry_out(shared: &Arc<Shared>, record: OperationRecord) -> Outcome {
     });
     if let Ok(Some(record)) = shared.store.operation(&id) {
         shared.note_repair_end(&record);
+        shared.note_upgrade_end(&record);
     }
     shared.end(&id);
     outcome

@@ -327,10 +327,14 @@ impl Step {
 
 impl From<ResourceError> for StepFailure {
     fn from(error: ResourceError) -> Self {
+        let waits = match &error {
+            ResourceError::NotItsTurn { .. } => Some(error.to_string()),
+            _ => None,
+        };
         StepFailure {
             failure: error.failure(),
             stopped: error.is_stopped(),
-            waits: None,
+            waits,
         }
     }
 }

@@ -118,7 +118,10 @@ fn upgrade_weight(step: &UpgradeStep) -> u64 {
         | UpgradeStep::Copy(_)
         | UpgradeStep::Exchange(_)
         | UpgradeStep::Restart(_) => SLOW_BYTES,
-        UpgradeStep::Readable(_) | UpgradeStep::Forget(_) | UpgradeStep::Disown(_) => STEP_BYTES,
+        UpgradeStep::Readable(_)
+        | UpgradeStep::Forget(_)
+        | UpgradeStep::Disown(_)
+        | UpgradeStep::Turn(_) => STEP_BYTES,
     }
 }
 

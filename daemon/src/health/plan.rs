@@ -13,7 +13,7 @@ use nixctl_proto::{Code, Failure, OperationKind};
 
 use super::judge::Found;
 use super::known::Looked;
-use super::look::Scene;
+use super::look::{NO_FEED, Scene};
 use super::remedy;
 use super::round::{Stopped, relevant, round};
 use super::sighting::Sighting;
@@ -50,10 +50,10 @@ pub fn plan(question: &Question<'_>, request: &RepairRequest) -> Result<Planned,
         .map(|it| it.resource.clone())
         .collect();
     let is_deep = is_deep(&request.targets);
-    // What hangs is cancelled or retried by people, not mended.
+    // What hangs is cancelled or retried by people, not mended; and no repair mends a feed.
     let areas: Vec<Area> = relevant(&question.host.fs, &Area::ALL, &owned)
         .into_iter()
-        .filter(|area| *area != Area::Operations)
+        .filter(|area| !matches!(area, Area::Operations | Area::Upgrade))
         .collect();
     let scene = Scene {
         host: question.host,
@@ -62,6 +62,7 @@ pub fn plan(question: &Question<'_>, request: &RepairRequest) -> Result<Planned,
         is_deep,
         operations: &[],
         unwatched: question.unwatched,
+        feed: &NO_FEED,
         settings: question.settings,
         cancel: question.cancel,
     };

@@ -109,6 +109,7 @@ mod tests {
             Area::Space,
             Area::Clock,
             Area::Operations,
+            Area::Upgrade,
         ];
         assert_eq!(areas, expected);
     }

@@ -38,6 +38,8 @@ pub enum Cause {
     Timer,
     /// Other settings are in force.
     Settings,
+    /// The release feed was looked at.
+    Feed,
     /// Somebody wants to know.
     Asked,
 }
@@ -68,7 +70,7 @@ impl Due {
     pub fn is_thorough(&self) -> bool {
         let thorough = |cause: &Cause| match cause {
             Cause::Files | Cause::Remedy | Cause::Timer | Cause::Settings | Cause::Asked => true,
-            Cause::Boot | Cause::Operation | Cause::Unit => false,
+            Cause::Boot | Cause::Operation | Cause::Unit | Cause::Feed => false,
         };
         self.causes.iter().any(thorough)
     }

@@ -24,6 +24,7 @@ pub use cancel::Cancel;
 pub use clock::Clock;
 pub use exec::{Command, Exec, ExecError, Output};
 pub use fs::{Fs, FsError};
+pub use power::Network;
 pub use service::{ServiceError, ServiceManager};
 
 /// The machine as the rest of the daemon sees it. Cheap to clone.
@@ -37,6 +38,8 @@ pub struct Host {
     pub services: Arc<dyn ServiceManager>,
     /// Wall clock and boot identity.
     pub clock: Arc<dyn Clock>,
+    /// What the network costs.
+    pub network: Arc<dyn Network>,
 }
 
 impl Host {

@@ -21,6 +21,8 @@ use super::{Archive, Fetch, PayloadError, fetch, unpack};
 use crate::health::database;
 use crate::host::{Cancel, Fs};
 use crate::resource::Progress;
+use crate::upgrade::reading::{self, Reading};
+use crate::upgrade::turn;
 
 /// Longest time without any sign of progress.
 const STALL_DEADLINE: Duration = Duration::from_secs(120);
@@ -57,6 +59,10 @@ pub enum Task {
     Unpack(Archive),
     /// Copy, look at or restore Nix's database.
     Database(database::Work),
+    /// Read the release feed.
+    Feed(Reading),
+    /// Ask the fleet for this machine's turn.
+    Turn(turn::Asking),
 }
 
 /// Does heavy work.
@@ -97,6 +103,8 @@ impl Worker for InProcess {
             Task::Fetch(task) => fetch::fetch(&self.fs, task, progress, cancel),
             Task::Unpack(archive) => unpack::unpack(&self.fs, archive, progress, cancel),
             Task::Database(work) => Ok(database::work(&self.fs, work, progress, cancel)?),
+            Task::Feed(work) => reading::work(work, progress, cancel),
+            Task::Turn(asking) => turn::work(asking, cancel),
         }
     }
 }

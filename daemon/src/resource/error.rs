@@ -97,6 +97,12 @@ pub enum ResourceError {
         /// The schema of the database.
         found: u32,
     },
+    /// The fleet has not given this machine its turn.
+    #[error("it is not this machine's turn: {why}")]
+    NotItsTurn {
+        /// What its server says, or that it is away.
+        why: String,
+    },
     /// The work was asked to stop.
     #[error("cannot finish {id}: it was asked to stop")]
     Stopped {
@@ -168,6 +174,7 @@ impl ResourceError {
             ResourceError::Payload(error) => error.code(),
             ResourceError::SelfTest { .. } => Code::SelfTestFailed,
             ResourceError::BuildsRunning { .. } => Code::BuildsRunning,
+            ResourceError::NotItsTurn { .. } => Code::Busy,
             ResourceError::SchemaNewer { .. } => Code::SchemaNewer,
             ResourceError::Drifted { .. } => Code::Drifted,
             ResourceError::Foreign { .. } => Code::Leftovers,

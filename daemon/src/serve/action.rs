@@ -27,13 +27,15 @@ pub enum Action {
     Configure,
     /// Stop or retry what somebody else asked for.
     CancelOthers,
+    /// Have nothing begin for a while: root and the group, whatever polkit says.
+    Inhibit,
     /// Change the daemon itself: root alone, whatever polkit says.
     Daemon,
 }
 
 impl Action {
     /// Every action.
-    pub const ALL: [Action; 11] = [
+    pub const ALL: [Action; 12] = [
         Action::Install,
         Action::InstallUntrusted,
         Action::Uninstall,
@@ -44,6 +46,7 @@ impl Action {
         Action::Rollback,
         Action::Configure,
         Action::CancelOthers,
+        Action::Inhibit,
         Action::Daemon,
     ];
 
@@ -60,7 +63,7 @@ impl Action {
             Action::Rollback => "org.nixctl1.rollback",
             Action::Configure => "org.nixctl1.configure",
             Action::CancelOthers => "org.nixctl1.cancel-others",
-            Action::Daemon => return None,
+            Action::Inhibit | Action::Daemon => return None,
         })
     }
 
@@ -85,6 +88,7 @@ impl Action {
             Action::Rollback => "go back to another generation",
             Action::Configure => "change settings",
             Action::CancelOthers => "control the operation of another user",
+            Action::Inhibit => "hold up upgrades and switches",
             Action::Daemon => "install or remove the daemon",
         }
     }

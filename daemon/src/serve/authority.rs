@@ -180,6 +180,7 @@ impl Authority {
         }
         let allowed = match (&caller.transport, action.polkit_id()) {
             (Transport::Private, _) => Ok(()),
+            (_, None) if action.group_may() => self.by_group(caller, action),
             (_, None) => Err(refusal(action, "only root may do it")),
             (Transport::Socket(_), Some(_)) => self.by_group(caller, action),
             (

@@ -1,5 +1,7 @@
 //! What serving needs of the engine.
 
+use std::os::fd::OwnedFd;
+
 use nixctl_proto::health::{Findings, HealthEvent};
 use nixctl_proto::operation::JournalLine;
 use nixctl_proto::plan::{DiffEntry, Plan};
@@ -107,6 +109,15 @@ pub trait Backend: Send + Sync + 'static {
 
     /// What became of findings, newest first, at most `limit` (0: all).
     fn history(&self, limit: u32) -> Vec<HealthEvent>;
+
+    /// The numbers for a monitoring system, as text.
+    fn metrics(&self) -> String;
+
+    /// Takes an inhibitor for a user, which stands as long as the file descriptor is open.
+    ///
+    /// # Errors
+    /// A word or a text is wrong, or there are too many.
+    fn inhibit(&self, what: &str, who: &str, why: &str, uid: u32) -> Result<OwnedFd, Failure>;
 
     /// Effective settings and where each comes from.
     fn settings(&self) -> Vec<SettingView>;

@@ -1,5 +1,6 @@
 //! What both transports do for a caller: canonical form, authority, then the backend.
 
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -300,6 +301,31 @@ impl Service {
         }
         tracing::info!(OPERATION_ID = %new, uid, "accepted: another try of {id}");
         Ok(new)
+    }
+
+    /// The numbers for a monitoring system.
+    ///
+    /// # Errors
+    /// The backend is not there.
+    pub async fn metrics(&self) -> Result<String, Failure> {
+        let backend = self.gate.backend().await?;
+        blocking(move || Ok(backend.metrics())).await
+    }
+
+    /// Has nothing begin as long as the file descriptor is open.
+    ///
+    /// # Errors
+    /// The caller may not, a word or a text is wrong, or there are too many.
+    pub async fn inhibit(
+        &self,
+        caller: &Caller,
+        what: &str,
+        who: &str,
+        why: &str,
+    ) -> Result<OwnedFd, Refusal> {
+        let backend = self.gate.backend().await?;
+        self.authority.check(caller, Action::Inhibit, &[]).await?;
+        Ok(backend.inhibit(what, who, why, caller.uid)?)
     }
 
     /// Effective settings.

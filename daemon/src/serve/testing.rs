@@ -1,6 +1,7 @@
 //! A backend in memory for the tests of this room.
 
 use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -14,6 +15,7 @@ use nixctl_proto::{Code, Failure, Generation, OperationId, OperationView};
 use tokio::sync::{broadcast, watch};
 
 use super::{Backend, Change};
+use crate::upgrade::inhibit::Inhibitors;
 
 /// A toplevel.
 pub const TOPLEVEL: &str = "/nix/store/0123456789abcdfghijklmnpqrsvwxyz-nixos-system-web-25.05";
@@ -36,6 +38,8 @@ pub struct FakeBackend {
     pub configured: Mutex<Vec<(String, String)>>,
     /// Operations that were confirmed.
     pub confirmed: Mutex<Vec<OperationId>>,
+    /// Who holds something up.
+    pub inhibitors: Inhibitors,
     /// How often settings were read again.
     pub reloads: AtomicU32,
     /// Whether it was asked to stop.
@@ -54,6 +58,7 @@ impl FakeBackend {
             trusts_left: AtomicUsize::new(usize::MAX),
             configured: Mutex::default(),
             confirmed: Mutex::default(),
+            inhibitors: Inhibitors::default(),
             reloads: AtomicU32::new(0),
             stopped: AtomicBool::new(false),
             dead: AtomicBool::new(false),
@@ -183,7 +188,17 @@ impl Backend for FakeBackend {
             health_seen: 7,
             health_note: "an operation is at work".to_owned(),
             findings: 2,
+            upgrade: Default::default(),
         }
+    }
+
+    fn metrics(&self) -> String {
+        "nixctl_build_info 1\n".to_owned()
+    }
+
+    fn inhibit(&self, what: &str, who: &str, why: &str, uid: u32) -> Result<OwnedFd, Failure> {
+        let taken = self.inhibitors.take(what, who, why, uid);
+        taken.map_err(|error| Failure::from_error(error.code(), &error))
     }
 
     fn list(&self, limit: u32) -> Vec<OperationView> {

@@ -12,11 +12,10 @@ use std::time::Duration;
 
 use nixctl_proto::Code;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
+use super::machine::{AppId, MachineId};
 use crate::host::{Fs, FsError};
 use crate::payload::PayloadError;
-use crate::payload::files::hex;
 use crate::payload::http::Client;
 use crate::payload::url::Url;
 use crate::resource::error::fs_code;
@@ -27,7 +26,7 @@ pub const DEADLINE: Duration = Duration::from_secs(30);
 const MACHINE_ID: &str = "/etc/machine-id";
 /// Mixed into it, so that what is told here tells nothing elsewhere. Never changed, or a server does
 /// not know any more who holds its slots.
-const APP_ID: u128 = 0x3d3713bc79db4513874e0b3803d728f5;
+const APP: AppId = AppId::new(0x3d3713bc79db4513874e0b3803d728f5);
 const LOCK: &str = "/v1/pre-reboot";
 const UNLOCK: &str = "/v1/steady-state";
 const HEADERS: [(&str, &str); 2] = [
@@ -190,7 +189,7 @@ impl fmt::Debug for FleetLock {
 
 /// What tells this machine from others to a FleetLock server: 32 hexadecimal digits made from the
 /// machine's id, from which that cannot be told. The same as those of
-/// `systemd-id128 machine-id --app-specific=` with [`APP_ID`].
+/// `systemd-id128 machine-id --app-specific=` with [`APP`].
 ///
 /// # Errors
 /// The machine has no id.
@@ -198,33 +197,9 @@ pub fn machine_id(fs: &Fs) -> Result<String, FleetLockError> {
     let bytes = fs
         .read(Path::new(MACHINE_ID), 4096)?
         .ok_or(FleetLockError::NoMachineId("is not there"))?;
-    // While an image boots for the first time it says `uninitialized`.
-    let number = std::str::from_utf8(bytes.trim_ascii()).ok().filter(|text| {
-        let is_digit = |byte: u8| byte.is_ascii_hexdigit();
-        text.len() == 32 && text.bytes().all(is_digit)
-    });
-    let number = number.and_then(|text| u128::from_str_radix(text, 16).ok());
-    match number {
-        None | Some(0) => Err(FleetLockError::NoMachineId("does not hold an id")),
-        Some(number) => Ok(for_application(number, APP_ID)),
-    }
-}
-
-/// The first half of HMAC-SHA256 over the application's id with the machine's as key, marked as a
-/// UUID of version 4.
-fn for_application(machine: u128, application: u128) -> String {
-    const BLOCK: usize = 64;
-    let mut key = [0; BLOCK];
-    key[..16].copy_from_slice(&machine.to_be_bytes());
-    let hashed = |pad: u8, message: &[u8]| {
-        let padded = key.map(|byte| byte ^ pad);
-        Sha256::new().chain_update(padded).chain_update(message)
-    };
-    let inner = hashed(0x36, &application.to_be_bytes()).finalize();
-    let mut id = hashed(0x5c, &inner).finalize();
-    id[6] = id[6] & 0x0f | 0x40;
-    id[8] = id[8] & 0x3f | 0x80;
-    hex(&id[..16])
+    let id = std::str::from_utf8(&bytes).ok().and_then(MachineId::parse);
+    let id = id.ok_or(FleetLockError::NoMachineId("does not hold an id"))?;
+    Ok(id.for_use(APP))
 }
 
 fn read(status: u16, body: &[u8]) -> Answer {

@@ -79,6 +79,23 @@ pub struct Inhibitor {
     pub uid: u32,
 }
 
+impl fmt::Display for Inhibitor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Inhibitor {
+            what,
+            who,
+            why,
+            uid,
+        } = self;
+        let what = match what {
+            What::All => "upgrades and switches",
+            What::Upgrade => "upgrades",
+            What::Switch => "switches",
+        };
+        write!(f, "{who} (user {uid}) holds up {what}: {why}")
+    }
+}
+
 /// Why there is no inhibitor.
 #[derive(Debug, thiserror::Error)]
 pub enum InhibitError {

@@ -4,9 +4,12 @@
 //! can tell from one where the other is, nor find the machine's own.
 
 use std::fmt::Write;
+use std::path::Path;
 
 use nixctl_proto::settings::Ephemeral;
 use ring::hmac;
+
+use crate::host::Fs;
 
 /// Kinds of container that hold a whole system, and live as long as one.
 const WHOLE_SYSTEMS: [&str; 3] = ["lxc", "lxc-libvirt", "systemd-nspawn"];
@@ -63,6 +66,25 @@ impl std::fmt::Debug for MachineId {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("MachineId").finish_non_exhaustive()
     }
+}
+
+/// What kind of container the machine with these files is, by systemd's word, else by the mark that the
+/// container's engine leaves.
+pub fn container(fs: &Fs) -> Option<String> {
+    let said = fs.read(Path::new("/run/systemd/container"), 256).ok()?;
+    if let Some(kind) = said.and_then(|bytes| String::from_utf8(bytes).ok()) {
+        return Some(kind.trim().to_owned()).filter(|kind| !kind.is_empty());
+    }
+    let marks = [("/.dockerenv", "docker"), ("/run/.containerenv", "podman")];
+    let is_there = |path: &str| matches!(fs.meta(Path::new(path)), Ok(Some(_)));
+    let mark = marks.into_iter().find(|(path, _)| is_there(path));
+    mark.map(|(_, kind)| kind.to_owned())
+}
+
+/// The id of the machine with these files; `None` where it has none yet.
+pub fn id(fs: &Fs) -> Option<MachineId> {
+    let bytes = fs.read(Path::new("/etc/machine-id"), 4096).ok()??;
+    MachineId::parse(std::str::from_utf8(&bytes).ok()?)
 }
 
 /// Why this machine counts as one of many that live for a short time; `None` when it does not.
@@ -134,6 +156,19 @@ mod tests {
                 "{setting:?} {container:?} {ci:?}"
             );
         }
+    }
+
+    #[test]
+    fn what_kind_of_container_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let fs = Fs::at(dir.path());
+        assert_eq!(container(&fs), None);
+        std::fs::write(dir.path().join(".dockerenv"), "").unwrap();
+        assert_eq!(container(&fs).as_deref(), Some("docker"));
+        std::fs::create_dir_all(dir.path().join("run/systemd")).unwrap();
+        std::fs::write(dir.path().join("run/systemd/container"), "lxc\n").unwrap();
+        assert_eq!(container(&fs).as_deref(), Some("lxc"));
+        assert!(id(&fs).is_none());
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! Replacing Nix by another version of it: which, when, and how.
 //!
 //! [`feed`] fetches what is published and believes it or says why not; [`rollout`] decides from it
-//! and from the machine's [`machine`] id which release may be taken now, always with the reason.
+//! and from the machine's [`machine`] id which release may be taken now, always with the reason; and
+//! [`offer`] says what that means here. [`autopilot`] decides what is due without a hand.
 //! Whether now is a moment says [`hold`], from maintenance windows ([`window`], [`zone`]), pauses
 //! after failures ([`ladder`]) and those who ask that nothing begins ([`inhibit`]); [`fleet_lock`] is
 //! the gate of a fleet of machines, and [`metrics`] is what a monitoring system reads.
@@ -13,6 +14,7 @@
 //! the profile leads back to the recorded generation, and a database that the new version has written
 //! in another form is put back, with what was registered since.
 
+pub mod autopilot;
 pub mod busy;
 pub mod copy;
 pub mod default;
@@ -24,13 +26,16 @@ pub mod inhibit;
 pub mod ladder;
 pub mod machine;
 pub mod metrics;
+pub mod offer;
 pub mod owned;
 pub mod plan;
 pub mod quiet;
+pub mod reading;
 pub mod restart;
 pub mod rollout;
 pub mod schema;
 pub mod step;
+pub mod turn;
 pub mod window;
 pub mod zone;
 

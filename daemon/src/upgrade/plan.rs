@@ -2,6 +2,7 @@
 
 use std::cmp::Ordering;
 
+use nixctl_proto::feed::compare;
 use nixctl_proto::plan::{Plan, PlanAction, PlanCheck, PlanStep};
 use nixctl_proto::request::{InstallRequest, UpgradeRequest};
 use nixctl_proto::settings::Settings;
@@ -80,15 +81,21 @@ pub fn plan(
         return Err(Failure::new(Code::NothingInstalled, text));
     };
     let settings = question.settings;
-    let wanted = request.wanted();
+    let wanted = match &question.recorded.offer {
+        None => request.wanted(),
+        Some(Ok(offered)) => offered.wanted(),
+        Some(Err(why)) => return Ok(nothing_newer(&from.version, why)),
+    };
     let asked = release::asked_version(&wanted, &settings.install);
-    let is_there = request.source.is_none() && asked.as_ref() == Some(&from.version);
-    if is_there && !request.rollback {
+    let is_it = |archive: &Archive| match &wanted.sha256 {
+        Some(sha256) => archive.sha256 == *sha256,
+        None => wanted.source.is_none() && asked.as_ref() == Some(&archive.version),
+    };
+    if is_it(from) && !request.rollback {
         return Ok(nothing(&from.version));
     }
-    let kept = archives(owned.iter().copied())
-        .into_iter()
-        .find(|it| request.source.is_none() && Some(&it.version) == asked.as_ref());
+    let mut all = archives(owned.iter().copied()).into_iter();
+    let kept = all.find(|it| is_it(it));
     let target = match request.rollback {
         true => Target::Kept(previous(owned.iter().copied()).ok_or_else(nowhere)?.clone()),
         false => match kept.filter(|it| is_whole(question.host, it)) {
@@ -114,12 +121,21 @@ pub fn plan(
 }
 
 fn nothing(version: &str) -> Planned {
+    empty(format!("Nix {version} is here already"))
+}
+
+/// Nothing may be taken now, and why.
+fn nothing_newer(version: &str, why: &str) -> Planned {
+    empty(format!("Nix {version} stays: {why}"))
+}
+
+fn empty(title: String) -> Planned {
     Planned {
         repair: None,
         steps: Vec::new(),
         view: Plan {
             kind: OperationKind::Upgrade,
-            title: format!("Nix {version} is here already"),
+            title,
             steps: Vec::new(),
             checks: Vec::new(),
             bytes_needed: 0,
@@ -212,33 +228,6 @@ fn direction(from: &str, to: &str, request: &UpgradeRequest) -> PlanCheck {
         seen: format!("{to} is {way} {from}"),
         failure,
     }
-}
-
-/// Which of two versions is the newer one: by their numbers, and a text after them (`pre…`) is older
-/// than none.
-pub fn compare(one: &str, other: &str) -> Ordering {
-    let split = |version: &str| {
-        let end = version.find(|c: char| !c.is_ascii_digit() && c != '.');
-        let (numbers, rest) = version.split_at(end.unwrap_or(version.len()));
-        let numbers: Vec<u64> = numbers
-            .split('.')
-            .filter(|part| !part.is_empty())
-            // One that is too long is larger than any other.
-            .map(|part| part.parse().unwrap_or(u64::MAX))
-            .collect();
-        (numbers, rest.to_owned())
-    };
-    let ((numbers, rest), (others, other_rest)) = (split(one), split(other));
-    let length = numbers.len().max(others.len());
-    let filled = |of: &[u64]| {
-        let mut all = of.to_vec();
-        all.resize(length, 0);
-        all
-    };
-    filled(&numbers)
-        .cmp(&filled(&others))
-        .then_with(|| rest.is_empty().cmp(&other_rest.is_empty()))
-        .then_with(|| rest.cmp(&other_rest))
 }
 
 fn planned(

@@ -1,5 +1,3 @@
-use proptest::prelude::*;
-
 use super::*;
 use crate::catalogue::adopt::manifest_key;
 use crate::engine::{Owned, Recorded};
@@ -8,6 +6,7 @@ use crate::payload::{Source, manifest_path};
 use crate::resource::Undo;
 use crate::resource::testing::Machine;
 use crate::resource::users::BuildUsers;
+use crate::upgrade::offer::Offered;
 
 /// What looking for a release finds.
 type Found = Result<Option<Release>, Failure>;
@@ -82,8 +81,17 @@ fn release(version: &str, sha256: &str) -> Release {
 }
 
 fn plans(
+    site: &(Machine, Vec<Resource>),
+    request: &UpgradeRequest,
+    find: impl FnOnce(&InstallRequest, &mut Facts) -> Found,
+) -> Result<Planned, Failure> {
+    plans_with(site, request, &Recorded::default(), find)
+}
+
+fn plans_with(
     (machine, owned): &(Machine, Vec<Resource>),
     request: &UpgradeRequest,
+    recorded: &Recorded,
     find: impl FnOnce(&InstallRequest, &mut Facts) -> Found,
 ) -> Result<Planned, Failure> {
     let owned: Vec<Owned> = (0..)
@@ -101,7 +109,7 @@ fn plans(
         host: &machine.host,
         settings: &Settings::default(),
         owned: &owned,
-        recorded: &Recorded::default(),
+        recorded,
         unwatched: None,
         cancel: &Cancel::default(),
     };
@@ -149,6 +157,7 @@ fn short(planned: &Planned) -> Vec<String> {
             UpgradeStep::Restart(it) => format!("restart {}", it.seconds),
             UpgradeStep::Forget(it) => format!("forget {}", it.version),
             UpgradeStep::Disown(it) => it.describe().id,
+            UpgradeStep::Turn(it) => it.describe().id,
         },
         other => panic!("{other:?}"),
     };
@@ -362,35 +371,35 @@ fn a_release_that_cannot_be_looked_for_is_refused_by_the_checks() {
 }
 
 #[test]
-fn versions_are_compared_by_their_numbers() {
-    use Ordering::{Equal, Greater, Less};
-    for (one, other, expected) in [
-        ("2.26.3", "2.26.3", Equal),
-        ("2.26.3", "2.34.8", Less),
-        ("2.9", "2.10", Less),
-        ("2.26", "2.26.0", Equal),
-        ("2.26", "2.26.1", Less),
-        ("3", "2.99.99", Greater),
-        ("2.35.0pre20260101_abc", "2.35.0", Less),
-        ("2.35.0pre20260101_abc", "2.34.8", Greater),
-        ("2.35.0pre20260101", "2.35.0pre20260102", Less),
-        ("99999999999999999999.1", "2.1", Greater),
-    ] {
-        assert_eq!(compare(one, other), expected, "{one} {other}");
-        assert_eq!(compare(other, one), expected.reverse(), "{other} {one}");
-    }
-}
-
-proptest! {
-    #[test]
-    fn comparing_versions_is_an_order(
-        all in proptest::array::uniform3("[0-9]{1,3}(\\.[0-9]{1,3}){0,3}(pre[0-9]{0,2})?"),
-    ) {
-        let [a, b, c] = &all;
-        prop_assert_eq!(compare(a, a), Ordering::Equal);
-        prop_assert_eq!(compare(a, b), compare(b, a).reverse());
-        if compare(a, b) != Ordering::Greater && compare(b, c) != Ordering::Greater {
-            prop_assert!(compare(a, c) != Ordering::Greater);
-        }
-    }
+fn what_the_feed_offers_is_taken_where_nothing_is_named() {
+    let site = installed(&["2.26.3"]);
+    let offered = Offered {
+        version: "2.34.8".to_owned(),
+        url: "https://a.example/nix-2.34.8-x86_64-linux.tar.xz".to_owned(),
+        sha256: "new".to_owned(),
+        notes: String::new(),
+    };
+    let offer = |offer| Recorded {
+        offer: Some(offer),
+        ..Recorded::default()
+    };
+    let found = |wanted: &InstallRequest, _: &mut Facts| {
+        assert_eq!(*wanted, offered.wanted());
+        Ok(Some(release("2.34.8", "new")))
+    };
+    let request = UpgradeRequest::default();
+    let planned = plans_with(&site, &request, &offer(Ok(offered.clone())), found).unwrap();
+    assert_eq!(planned.view.title, "replace Nix 2.26.3 by 2.34.8");
+    // What is still in the store is not fetched again.
+    let site = installed(&["new", "2.26.3"]);
+    let kept = offer(Ok(offered.clone()));
+    let planned = plans_with(&site, &request, &kept, not_looked_for).unwrap();
+    assert!(!planned.steps.is_empty());
+    let nothing = offer(Err("its turn has not come".to_owned()));
+    let planned = plans_with(&site, &request, &nothing, not_looked_for).unwrap();
+    assert!(planned.steps.is_empty());
+    assert_eq!(
+        planned.view.title,
+        "Nix 2.26.3 stays: its turn has not come"
+    );
 }

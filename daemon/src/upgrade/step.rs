@@ -10,6 +10,7 @@ use super::forget::{Disown, Forget};
 use super::quiet::Quiet;
 use super::restart::Restart;
 use super::schema::Readable;
+use super::turn::Turn;
 use crate::host::Host;
 use crate::resource::{Context, Description, Result, Undo, Undone};
 
@@ -30,6 +31,8 @@ pub enum UpgradeStep {
     Forget(Forget),
     /// Takes a thing of that release from the list of what is owned.
     Disown(Disown),
+    /// Waits for this machine's turn in its fleet.
+    Turn(Turn),
 }
 
 macro_rules! each {
@@ -42,6 +45,7 @@ macro_rules! each {
             UpgradeStep::Restart($it) => $call,
             UpgradeStep::Forget($it) => $call,
             UpgradeStep::Disown($it) => $call,
+            UpgradeStep::Turn($it) => $call,
         }
     };
 }
@@ -85,6 +89,7 @@ impl UpgradeStep {
             UpgradeStep::Readable(_)
             | UpgradeStep::Quiet(_)
             | UpgradeStep::Restart(_)
+            | UpgradeStep::Turn(_)
             | UpgradeStep::Disown(_) => None,
         }
     }

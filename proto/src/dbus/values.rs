@@ -14,7 +14,7 @@ use crate::health::{Finding, HealthEvent, HealthEventKind, RemedyView, Severity}
 use crate::operation::{JournalLine, OperationId, OperationKind, OperationState, OperationView};
 use crate::plan::DiffEntry;
 use crate::settings::SettingView;
-use crate::status::{Health, Status};
+use crate::status::{Health, Status, UpgradeStatus};
 
 /// A dictionary cannot be understood.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -85,6 +85,15 @@ pub fn status(all: &Dictionary) -> Result<(Status, Option<OperationId>), BadValu
         health_seen: optional(all, "HealthSeen")?,
         health_note: optional(all, "HealthNote")?,
         findings: optional(all, "FindingCount")?,
+        upgrade: Box::new(UpgradeStatus {
+            available: optional(all, "AvailableVersion")?,
+            waits: optional(all, "UpgradeWaits")?,
+            hold: optional(all, "UpgradeHold")?,
+            feed_read: optional(all, "FeedRead")?,
+            feed_trouble: optional(all, "FeedTrouble")?,
+            fleet_lock: optional(all, "FleetLock")?,
+            inhibitors: optional(all, "Inhibitors")?,
+        }),
     };
     Ok((status, active))
 }

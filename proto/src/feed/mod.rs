@@ -31,7 +31,7 @@ pub use envelope::{CLOCK_TOLERANCE_SECONDS, Envelope, MAX_SIGNATURES, Trust, ver
 pub use error::FeedError;
 pub use key::{KeyError, PublicKey, SecretKey};
 pub use rules::{MAX_NUMBER, MAX_ROLLOUT_MINUTES, is_name, is_system, is_web_url};
-pub use version::{Version, VersionError};
+pub use version::{Version, VersionError, compare};
 
 /// The form of feed that is read and written here.
 pub const FORMAT: u32 = 1;

@@ -28,16 +28,7 @@ impl Version {
     /// Which one is newer. Two spellings of one version, such as `2.3` and `2.03`, are equal here,
     /// which is why this is not [`Ord`].
     pub fn compare(&self, other: &Version) -> Ordering {
-        let (mut left, mut right) = (parts(&self.0), parts(&other.0));
-        loop {
-            match (left.next(), right.next()) {
-                (None, None) => return Ordering::Equal,
-                (a, b) => match compare_parts(a.unwrap_or_default(), b.unwrap_or_default()) {
-                    Ordering::Equal => {}
-                    unequal => return unequal,
-                },
-            }
-        }
+        compare(&self.0, &other.0)
     }
 
     /// Whether this one comes before the other.
@@ -78,6 +69,21 @@ impl From<Version> for String {
 impl std::fmt::Display for Version {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.0)
+    }
+}
+
+/// Which of two texts names the newer version, as [`Version::compare`] tells it: for what a machine
+/// says its versions are, in whatever form.
+pub fn compare(one: &str, other: &str) -> Ordering {
+    let (mut left, mut right) = (parts(one), parts(other));
+    loop {
+        match (left.next(), right.next()) {
+            (None, None) => return Ordering::Equal,
+            (a, b) => match compare_parts(a.unwrap_or_default(), b.unwrap_or_default()) {
+                Ordering::Equal => {}
+                unequal => return unequal,
+            },
+        }
     }
 }
 

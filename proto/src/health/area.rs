@@ -37,11 +37,13 @@ pub enum Area {
     Clock,
     /// Operations of nixctl.
     Operations,
+    /// The release feed.
+    Upgrade,
 }
 
 impl Area {
     /// Every area, the most important first.
-    pub const ALL: [Area; 17] = [
+    pub const ALL: [Area; 18] = [
         Area::Mounts,
         Area::Daemon,
         Area::Own,
@@ -59,6 +61,7 @@ impl Area {
         Area::Sandbox,
         Area::Clock,
         Area::Operations,
+        Area::Upgrade,
     ];
 
     /// Whether it is about every system alike, also one whose generation owns its files.
@@ -85,6 +88,7 @@ impl Area {
             | Area::Shells
             | Area::Clock
             | Area::Operations
+            | Area::Upgrade
             | Area::Managed => false,
         }
     }
@@ -97,6 +101,7 @@ impl Area {
             | Area::Space
             | Area::Clock
             | Area::Operations
+            | Area::Upgrade
             | Area::Managed => false,
             Area::Daemon
             | Area::Tree
@@ -132,6 +137,7 @@ impl Area {
             Area::Sandbox => "sandbox",
             Area::Clock => "clock",
             Area::Operations => "operations",
+            Area::Upgrade => "upgrade",
         }
     }
 }

@@ -322,6 +322,22 @@ checks! {
     Unfinished = Operations / "unfinished", Warning, Ask,
         "an operation waits",
         "It goes on by itself when what it waits for is there; until then the machine is between two states, both of which work.";
+
+    ReleaseAvailable = Upgrade / "available", Info, Ask,
+        "there is a newer Nix",
+        "The release feed has a newer version, and this machine's turn to take it has come. `nixctl upgrade` takes it; with `upgrade.policy = \"auto\"` the machine does so by itself.";
+    FeedMissing = Upgrade / "feed-missing", Info, Ask,
+        "the release feed cannot be fetched",
+        "Its server cannot be reached, or has no such file. Nothing is changed by that, but nothing is heard of new releases either, nor of releases that were withdrawn: until it can be read again the machine takes none by itself. After three days this is a warning.";
+    FeedStale = Upgrade / "feed-stale", Warning, Ask,
+        "the release feed is out of date",
+        "It has expired, is from the future, or is older than one that was seen before. Somebody may keep newer releases from this machine, or give it withdrawn ones: it is not gone by. When the clock is right, whoever publishes the feed has to sign a new one.";
+    FeedUntrusted = Upgrade / "feed-untrusted", Error, Ask,
+        "the release feed is not signed by a key that is trusted",
+        "It was changed on its way, or somebody else publishes there now, or the settings do not name the publisher's new key. It is not gone by. Compare `upgrade.feed_keys` with what the publisher says elsewhere.";
+    FeedMalformed = Upgrade / "feed-malformed", Warning, Ask,
+        "the release feed is not what a release feed looks like",
+        "It is cut off, too large, of another channel, or has something in it that this nixctl does not know. Nothing of it is gone by. Whoever publishes it can look with `nixctl release verify`.";
 }
 
 impl Check {

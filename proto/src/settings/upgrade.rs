@@ -12,12 +12,17 @@ use crate::feed::{PublicKey, is_name};
 /// Most that builds get to end: a week.
 const MAX_DRAIN_SECONDS: u64 = 7 * 24 * 3600;
 
+/// Shortest time between two looks at the feed, and longest: ten seconds, and 30 days.
+const FEED_SECONDS: std::ops::RangeInclusive<u64> = 10..=30 * 24 * 3600;
+
 /// `[upgrade]`
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct UpgradeSettings {
     /// URL of the release feed; empty: there is none, and nothing is looked for.
     pub feed: String,
+    /// Seconds between two looks at it.
+    pub feed_seconds: u64,
     /// Keys of which one must have signed the feed, `NAME:BASE64` as Nix writes public keys.
     pub feed_keys: Vec<String>,
     /// The channel that the feed must be of.
@@ -50,6 +55,7 @@ impl Default for UpgradeSettings {
     fn default() -> Self {
         UpgradeSettings {
             feed: String::new(),
+            feed_seconds: 6 * 3600,
             feed_keys: Vec::new(),
             channel: "stable".to_owned(),
             wariness: Wariness::default(),
@@ -68,6 +74,11 @@ impl Default for UpgradeSettings {
 }
 
 impl UpgradeSettings {
+    /// Whether a release feed is followed.
+    pub fn follows(&self) -> bool {
+        !self.feed.is_empty() && self.policy != UpgradePolicy::Off
+    }
+
     /// The keys that a feed is believed by.
     ///
     /// # Errors
@@ -88,6 +99,9 @@ impl UpgradeSettings {
         match name {
             "feed" if !self.feed.is_empty() && !is_feed(&self.feed) => {
                 Err("must be the http or https URL of a file, or empty".to_owned())
+            }
+            "feed_seconds" if !FEED_SECONDS.contains(&self.feed_seconds) => {
+                Err("must be at least 10 and at most 2592000, which is 30 days".to_owned())
             }
             "feed_keys" => self.keys().map(drop),
             "channel" if !is_name(&self.channel) => Err(
@@ -331,6 +345,8 @@ mod tests {
             ("fleet_lock_group = \"\"", "letters"),
             ("fleet_lock_group = \"a_b\"", "letters"),
             ("drain_seconds = 604801", "week"),
+            ("feed_seconds = 9", "at least 10"),
+            ("feed_seconds = 2592001", "at most 2592000"),
         ] {
             let error = read(&format!("[upgrade]\n{text}\n"))
                 .unwrap_err()

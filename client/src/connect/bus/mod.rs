@@ -288,6 +288,12 @@ impl Bus {
         rows.iter().map(read).collect()
     }
 
+    /// See [`super::Connection::metrics`].
+    pub async fn metrics(&self) -> Result<String, Trouble> {
+        let manager = self.manager().await?;
+        within(ANSWER, manager.metrics()).await
+    }
+
     /// The findings of these rows, with the words of the manager's properties.
     async fn findings_of(&self, rows: &[Dictionary]) -> Result<Findings, Trouble> {
         let properties = self.manager_properties().await?;

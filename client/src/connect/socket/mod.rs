@@ -212,6 +212,14 @@ impl Socket {
         }
     }
 
+    /// See [`super::Connection::metrics`].
+    pub async fn metrics(&self) -> Result<String, Trouble> {
+        match self.shared.call(Request::Metrics, Some(ANSWER)).await? {
+            Reply::Metrics(text) => Ok(text),
+            other => Err(unexpected(&other)),
+        }
+    }
+
     /// See [`super::Connection::close`].
     pub async fn close(self) {
         self.shared.link.lock().await.shut().await;
@@ -343,6 +351,7 @@ fn unexpected(reply: &Reply) -> Trouble {
         Reply::Generations(_) => "generations",
         Reply::Findings(_) => "findings",
         Reply::History(_) => "a history",
+        Reply::Metrics(_) => "the numbers of metrics",
         Reply::Diff(_) => "a comparison",
     };
     let message = format!("cannot understand nixctld: it answered with {name}");

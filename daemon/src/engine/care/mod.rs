@@ -30,7 +30,7 @@ use crate::health::remedy;
 use crate::health::schedule::{Cause, Pace, Schedule};
 use crate::health::sentinel::Sentinel;
 use crate::health::sighting::{Areas, Sighting};
-use crate::health::timeline::Now;
+use crate::health::timeline::{At, Now, Timeline};
 use crate::host::Cancel;
 
 /// How long somebody who asks waits for a round.
@@ -124,6 +124,17 @@ impl Engine {
 }
 
 impl Care {
+    /// What is found now.
+    pub(super) fn found(&self) -> &[Found] {
+        self.known.found()
+    }
+
+    /// Counts the timeline up to now, to be stored with what lies on it.
+    pub(super) fn count(&mut self, now: &Now) -> &Timeline {
+        self.remembered.timeline.count(now);
+        &self.remembered.timeline
+    }
+
     fn findings(&self, settings: &HealthSettings, now: &Now) -> Vec<Finding> {
         let at = self.remembered.timeline.at(now);
         let finding = |found| {
@@ -214,7 +225,7 @@ impl Shared {
     }
 
     /// Something happened that may be a reason to look.
-    fn notice(&self, cause: Cause, areas: Areas) {
+    pub(super) fn notice(&self, cause: Cause, areas: Areas) {
         let now = self.tick();
         lock(&self.care).schedule.note(cause, areas, now);
         self.wake();
@@ -250,8 +261,15 @@ impl Shared {
         }
     }
 
+    /// This moment on the timeline.
+    pub(super) fn at(&self) -> At {
+        let now = Now::of(self.host.clock.as_ref());
+        lock(&self.care).remembered.timeline.at(&now)
+    }
+
     /// Ends the round that is being made: an operation begins, or the daemon goes down.
     pub(super) fn end_round(&self) {
+        self.end_reading();
         if let Some(round) = &lock(&self.care).round {
             round.request(crate::host::cancel::Stop::Cancelled);
         }
@@ -301,6 +319,11 @@ impl Shared {
         at_most.min(Duration::from_millis(left))
     }
 
+    /// Whether a round is due now.
+    pub(super) fn is_round_due(&self) -> bool {
+        self.until_round(Duration::MAX).is_zero()
+    }
+
     /// Milliseconds by a clock that nobody can set.
     pub(super) fn tick(&self) -> u64 {
         u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
@@ -322,6 +345,7 @@ impl Shared {
             care.schedule.note(Cause::Asked, areas, now);
             care.asked.0
         };
+        self.end_reading();
         self.wake();
         let end = Instant::now() + ASKED_DEADLINE;
         loop {

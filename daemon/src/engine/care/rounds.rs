@@ -161,6 +161,7 @@ impl Shared {
         let operations = self.open_operations();
         let unwatched = self.unwatched();
         let fetched = self.store.fetched();
+        let feed = self.feed_facts();
         let scene = Scene {
             host: &self.host,
             owned: &owned,
@@ -168,6 +169,7 @@ impl Shared {
             is_deep,
             operations: &operations,
             unwatched: unwatched.as_deref(),
+            feed: &feed,
             settings: &settings,
             cancel,
         };

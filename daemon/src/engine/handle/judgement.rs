@@ -19,7 +19,7 @@ const OF_A_GENERATION: &str = "nothing is wrong besides what the generation itse
 
 impl Shared {
     /// Version of the Nix that is owned; empty for none.
-    pub(super) fn nix_version(&self) -> String {
+    pub(in super::super) fn nix_version(&self) -> String {
         let owned = self.store.owned();
         let current = upgrade::owned::current(owned.iter().map(|it| &it.resource));
         current.map(|it| it.version.clone()).unwrap_or_default()

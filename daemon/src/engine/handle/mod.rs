@@ -14,6 +14,7 @@ use tokio::sync::{broadcast, watch};
 
 use super::care::Care;
 use super::record::OperationRecord;
+use super::releases::Releases;
 use super::{Change, Planner, Question, lines, runner, view};
 use crate::health::timeline::Now;
 use crate::host::cancel::Stop;
@@ -22,6 +23,8 @@ use crate::payload::worker::Worker;
 use crate::switch::carry::Carry;
 use crate::switch::converge::Convergence;
 use crate::switch::profile::generations;
+use crate::upgrade::inhibit::Inhibitors;
+use crate::upgrade::turn::{self, Turn};
 
 mod control;
 mod deadline;
@@ -104,7 +107,12 @@ impl Engine {
             health.interval_seconds = 0;
         }
         let care = Care::new(remembered, &health, 0);
+        let releases = Releases::new(store.releases());
         let shared = Arc::new(Shared {
+            releases: Mutex::new(releases),
+            inhibitors: Inhibitors::default(),
+            written_metrics: Mutex::default(),
+            reading: Mutex::default(),
             store,
             host: parts.host,
             planner: parts.planner,
@@ -150,15 +158,18 @@ impl Engine {
     /// When no plan can be made.
     pub fn plan(&self, request: &OperationRequest) -> Result<Plan, Failure> {
         let settings = self.shared.settings();
-        let planned = self.shared.planner.plan(&Question {
+        let cancel = Cancel::default();
+        let recorded = self.shared.recorded_for(request, &settings, &cancel)?;
+        let mut planned = self.shared.planner.plan(&Question {
             request,
             host: &self.shared.host,
             settings: &settings,
             owned: &self.shared.store.owned(),
-            recorded: &self.shared.recorded(),
+            recorded: &recorded,
             unwatched: self.shared.unwatched().as_deref(),
-            cancel: &Cancel::default(),
+            cancel: &cancel,
         })?;
+        turn::insert(&mut planned, Turn::of(&settings));
         Ok(planned.view)
     }
 
@@ -195,6 +206,7 @@ impl Engine {
             health_seen,
             health_note: shared.note_on_findings(),
             findings,
+            upgrade: Box::new(shared.upgrade_status()),
         }
     }
 

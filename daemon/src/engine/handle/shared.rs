@@ -14,6 +14,7 @@ use tokio::sync::{broadcast, watch};
 
 use super::super::care::Care;
 use super::super::record::OperationRecord;
+use super::super::releases::Releases;
 use super::super::store::{Change as Batch, Store, StoreError};
 use super::super::{Change, Planner, view};
 use crate::health::sentinel::Sentinel;
@@ -24,6 +25,8 @@ use crate::resource::error::fs_code;
 use crate::switch::booted_root;
 use crate::switch::carry::Carry;
 use crate::switch::converge::Convergence;
+use crate::upgrade::inhibit::Inhibitors;
+use crate::upgrade::metrics;
 
 /// What the thread and the callers share.
 pub(in super::super) struct Shared {
@@ -43,6 +46,14 @@ pub(in super::super) struct Shared {
     pub(in super::super) judgement: Mutex<(Health, String)>,
     /// What was found, and when is looked next.
     pub(in super::super) care: Mutex<Care>,
+    /// What is known of releases, and what is due.
+    pub(in super::super) releases: Mutex<Releases>,
+    /// Those who ask that nothing begins now.
+    pub(in super::super) inhibitors: Inhibitors,
+    /// The file of metrics, and what is in it.
+    pub(in super::super) written_metrics: Mutex<Option<(String, metrics::Facts)>>,
+    /// One reads the feed at a time.
+    pub(in super::super) reading: Mutex<()>,
     /// Told when a round has ended.
     pub(in super::super) looked: Condvar,
     /// Wakes the rounds when something changes; none in a daemon that does not stay.

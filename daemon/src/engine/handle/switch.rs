@@ -78,6 +78,7 @@ impl Shared {
             from,
             proven,
             fetched: self.store.fetched(),
+            offer: None,
         }
     }
 

@@ -1,5 +1,7 @@
 //! From the request to the stored plan.
 
+use std::time::Duration;
+
 use nixctl_proto::health::check::Area;
 use nixctl_proto::plan::Plan;
 use nixctl_proto::{Code, Failure, OperationKind};
@@ -12,6 +14,11 @@ use super::super::transition::Event;
 use super::super::weight::Scale;
 use super::{MAX_ATTEMPTS, Result, Run, never_ended};
 use crate::host::cancel::Stop;
+use crate::upgrade::inhibit::What;
+use crate::upgrade::turn::{self, Turn};
+
+/// Between two looks whether somebody still asks to wait.
+const HELD_UP: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 5 });
 
 impl Run<'_> {
     /// Plans and stores the plan. Says whether the daemon goes down instead.
@@ -26,20 +33,27 @@ impl Run<'_> {
         if std::mem::take(&mut self.was_planning) && !self.begin_again()? {
             return Ok(false);
         }
+        if self.is_held_up() {
+            return Ok(false);
+        }
         if self.record.request.kind() == OperationKind::Upgrade && !self.record.options.dry_run {
             // What is wrong already is not to be held against the new version.
             let _ = self.shared.look(&Area::ALL, true, &self.cancel);
         }
         let settings = self.shared.settings();
         let owned = self.shared.store.owned();
-        let planned = self.shared.planner.plan(&Question {
-            request: &self.record.request,
-            host: &self.shared.host,
-            settings: &settings,
-            owned: &owned,
-            recorded: &self.shared.recorded(),
-            unwatched: self.shared.unwatched().as_deref(),
-            cancel: &self.cancel,
+        let request = &self.record.request;
+        let recorded = self.shared.recorded_for(request, &settings, &self.cancel);
+        let planned = recorded.and_then(|recorded| {
+            self.shared.planner.plan(&Question {
+                request,
+                host: &self.shared.host,
+                settings: &settings,
+                owned: &owned,
+                recorded: &recorded,
+                unwatched: self.shared.unwatched().as_deref(),
+                cancel: &self.cancel,
+            })
         });
         match self.cancel.requested() {
             Some(Stop::Shutdown) => return Ok(true),
@@ -48,7 +62,7 @@ impl Run<'_> {
             }
             None => {}
         }
-        let planned = match planned {
+        let mut planned = match planned {
             Ok(planned) => planned,
             Err(failure) if self.may_plan_again(&failure) => {
                 self.rest(&failure.message);
@@ -56,6 +70,7 @@ impl Run<'_> {
             }
             Err(failure) => return self.fail(None, failure, Event::Refused).map(|()| false),
         };
+        turn::insert(&mut planned, Turn::of(&settings));
         if let Some(failure) = self.moved_since(&planned.view) {
             return self.fail(None, failure, Event::Refused).map(|()| false);
         }
@@ -105,6 +120,32 @@ impl Run<'_> {
             }],
         )?;
         Ok(false)
+    }
+
+    /// Whether somebody asks that it does not begin: then a while is waited.
+    fn is_held_up(&mut self) -> bool {
+        let what = match self.record.request.kind() {
+            OperationKind::Upgrade => What::Upgrade,
+            OperationKind::Switch => What::Switch,
+            // Going back and repairing is what helps.
+            _ => return false,
+        };
+        if self.record.options.dry_run {
+            return false;
+        }
+        let Some(inhibitor) = self.shared.inhibitors.against(what) else {
+            self.live.send_modify(|view| view.waiting_for = None);
+            return false;
+        };
+        let reason = inhibitor.to_string();
+        let is_new = self.live.borrow().waiting_for.as_ref() != Some(&reason);
+        if is_new {
+            tracing::info!(OPERATION_ID = %self.record.id, "waiting: {reason}");
+            self.live
+                .send_modify(|view| view.waiting_for = Some(reason));
+        }
+        self.shared.sleep(HELD_UP);
+        true
     }
 
     /// That the machine has moved on while a switch was queued. One that takes the place of another

@@ -7,6 +7,7 @@ use nixctl_proto::{Code, Failure};
 
 use super::super::ownership::Ownership;
 use super::super::record::Record;
+use super::super::releases::turn_of;
 use super::super::step::{Step, StepFailure};
 use super::super::store::Change;
 use super::super::switching::{confirmation, is_last_watch};
@@ -105,11 +106,16 @@ impl Run<'_> {
                 .fail(None, self.stop_reason(), Event::CancelAsked)
                 .map(|()| false);
         }
-        self.journal(vec![Record::Started {
+        let mut change = Change::default();
+        if let Some(turn) = turn_of(&step) {
+            self.shared.note_slot(&mut change, &self.record.id, turn)?;
+        }
+        let record = Record::Started {
             step: index,
             attempt,
             undo: undo.clone(),
-        }])?;
+        };
+        self.journal_in(change, vec![record])?;
         if let Some(seconds) = confirmation(&self.steps, index) {
             return self.confirm(index, seconds, &undo);
         }

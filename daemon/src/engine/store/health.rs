@@ -12,7 +12,7 @@ use crate::health::history::{self, Event, History, Standing};
 use crate::health::sighting::Sighting;
 use crate::health::timeline::{Now, Timeline};
 
-const TIMELINE_KEY: &[u8] = b"h/time";
+pub(super) const TIMELINE_KEY: &[u8] = b"h/time";
 const EVENTS: &str = "h/event/";
 const STANDING: &str = "h/standing/";
 const BREAKERS: &str = "h/breaker/";
@@ -82,6 +82,7 @@ impl Store {
         let breakers: BTreeMap<Sighting, Breaker> = breakers.into_iter().collect();
         let mut timeline = self.timeline().unwrap_or_else(|| Timeline::new(now));
         let latest = history.latest().max(breaker::latest(&breakers));
+        let latest = latest.max(self.releases().ladders.latest());
         timeline.not_before(latest);
         let breakers = Breakers::restored(breakers);
         Remembered {

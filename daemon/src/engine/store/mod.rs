@@ -9,7 +9,7 @@
 //! `j/ID/SEQUENCE` journal; `e/ID/STEP` what was owned before a step; `d/ID` asked to go down while
 //! at work; `w/RESOURCE` what is owned; `f/SHA256` where a release was fetched from; `r/UID/REQUEST` operation of a user's request id; of switches
 //! `c/ID` confirmed, `p/ID` plan, `b/ID` what was before, `g/PATH` generations that have proven themselves, `a/PATH` how each stands with boots;
-//! `h/` health.
+//! `h/` health; `u/` releases.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -35,6 +35,8 @@ mod error;
 mod files;
 pub mod health;
 mod switch;
+mod tally;
+mod upgrade;
 
 pub use change::Change;
 pub(super) use change::request_key;
@@ -44,6 +46,7 @@ pub(super) use codec::{from_bincode, to_bincode};
 pub use error::StoreError;
 use files::*;
 pub use health::Remembered;
+pub use tally::Tally;
 
 /// Version of the keys and values; a newer one is refused, an older one migrated.
 pub const SCHEMA: u32 = 4;
@@ -267,6 +270,11 @@ impl Store {
         }
         if let Some(text) = &record.options.request_id {
             change.remove(request_key(record.requested_by, text));
+        }
+        if record.state.is_final() {
+            let mut forgotten = self.forgotten();
+            forgotten.add(record);
+            change.forgotten(&forgotten)?;
         }
         self.commit(change)
     }

@@ -9,6 +9,7 @@ mod life;
 mod owned;
 mod queue;
 mod race;
+mod releases;
 mod repair;
 mod state;
 mod switch;

@@ -13,6 +13,7 @@ pub mod security;
 pub mod space;
 pub mod tls;
 pub mod tree;
+pub mod upgrade;
 pub mod versions;
 
 use nixctl_proto::health::Severity;
@@ -149,6 +150,7 @@ pub fn judge(facts: &Facts) -> Vec<Found> {
         Facts::Sandbox(facts) => security::sandbox(facts),
         Facts::Clock(now) => operations::clock(*now),
         Facts::Operations(open) => operations::judge(open),
+        Facts::Upgrade(facts) => upgrade::judge(facts),
     }
 }
 

@@ -19,6 +19,7 @@ pub mod shells;
 pub mod space;
 pub mod tls;
 pub mod tree;
+pub mod upgrade;
 pub mod versions;
 
 use std::path::{Path, PathBuf};
@@ -97,6 +98,8 @@ pub struct Scene<'a> {
     pub operations: &'a [operations::Open],
     /// What cannot be watched between two rounds, and why.
     pub unwatched: Option<&'a str>,
+    /// What is known of the release feed.
+    pub feed: &'a upgrade::FeedFacts,
     /// Settings in force.
     pub settings: &'a Settings,
     /// Asked whether to stop.
@@ -113,11 +116,21 @@ impl<'a> Scene<'a> {
             is_deep: false,
             operations: &[],
             unwatched: None,
+            feed: &NO_FEED,
             settings,
             cancel,
         }
     }
 }
+
+/// That there is no release feed.
+pub(crate) static NO_FEED: upgrade::FeedFacts = upgrade::FeedFacts {
+    feed: String::new(),
+    offered: None,
+    current: String::new(),
+    trouble: None,
+    now: 0,
+};
 
 /// Whether something should be mounted at /nix or below, and is not.
 ///
@@ -214,6 +227,8 @@ pub enum Facts {
     Clock(u64),
     /// Of [`Area::Operations`].
     Operations(Vec<operations::Open>),
+    /// Of [`Area::Upgrade`].
+    Upgrade(upgrade::FeedFacts),
 }
 
 /// Reads the facts of one area.
@@ -245,6 +260,7 @@ pub fn look(scene: &Scene<'_>, area: Area) -> Result<Facts> {
         Area::Sandbox => Facts::Sandbox(security::sandbox(scene, &expected)?),
         Area::Clock => Facts::Clock(scene.host.clock.now()),
         Area::Operations => Facts::Operations(scene.operations.to_vec()),
+        Area::Upgrade => Facts::Upgrade(scene.feed.clone()),
     })
 }
 

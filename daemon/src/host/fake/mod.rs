@@ -55,6 +55,7 @@ pub fn host(root: &Path) -> (Host, Arc<FakeExec>, Arc<FakeServices>) {
         exec: exec.clone(),
         services: services.clone(),
         clock: Arc::new(FixedClock(1_700_000_000_000)),
+        network: Arc::new(FixedNetwork(Metered::Unknown)),
     };
     (host, exec, services)
 }

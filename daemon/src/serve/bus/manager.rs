@@ -6,7 +6,7 @@ use nixctl_proto::OperationId;
 use nixctl_proto::status::Status;
 use zbus::message::Header;
 use zbus::object_server::SignalEmitter;
-use zbus::zvariant::{ObjectPath, OwnedObjectPath, Value};
+use zbus::zvariant::{ObjectPath, OwnedFd, OwnedObjectPath, Value};
 use zbus::{Connection, fdo, interface};
 
 use super::objects::publish_one;
@@ -150,6 +150,25 @@ impl Manager {
         Ok(events.into_iter().map(rows::event).collect())
     }
 
+    #[zbus(out_args("inhibitor"))]
+    async fn inhibit(
+        &self,
+        what: String,
+        who: String,
+        why: String,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+    ) -> Result<OwnedFd, BusError> {
+        let caller = caller(connection, &header).await?;
+        let held = self.service.inhibit(&caller, &what, &who, &why).await?;
+        Ok(held.into())
+    }
+
+    #[zbus(out_args("text"))]
+    async fn metrics(&self) -> Result<String, BusError> {
+        Ok(self.service.metrics().await?)
+    }
+
     #[zbus(signal)]
     pub async fn findings_changed(emitter: &SignalEmitter<'_>) -> zbus::Result<()>;
 
@@ -280,6 +299,41 @@ impl Manager {
     async fn nix_version(&self) -> fdo::Result<String> {
         Ok(self.status().await?.nix_version)
     }
+
+    #[zbus(property)]
+    async fn available_version(&self) -> fdo::Result<String> {
+        Ok(self.status().await?.upgrade.available)
+    }
+
+    #[zbus(property)]
+    async fn upgrade_waits(&self) -> fdo::Result<String> {
+        Ok(self.status().await?.upgrade.waits)
+    }
+
+    #[zbus(property)]
+    async fn upgrade_hold(&self) -> fdo::Result<String> {
+        Ok(self.status().await?.upgrade.hold)
+    }
+
+    #[zbus(property)]
+    async fn feed_read(&self) -> fdo::Result<u64> {
+        Ok(self.status().await?.upgrade.feed_read)
+    }
+
+    #[zbus(property)]
+    async fn feed_trouble(&self) -> fdo::Result<String> {
+        Ok(self.status().await?.upgrade.feed_trouble)
+    }
+
+    #[zbus(property)]
+    async fn fleet_lock(&self) -> fdo::Result<String> {
+        Ok(self.status().await?.upgrade.fleet_lock)
+    }
+
+    #[zbus(property(emits_changed_signal = "false"))]
+    async fn inhibitors(&self) -> fdo::Result<Vec<String>> {
+        Ok(self.status().await?.upgrade.inhibitors)
+    }
 }
 
 /// The properties of the manager that change.
@@ -302,6 +356,18 @@ pub fn properties(status: &Status) -> Vec<(&'static str, Value<'static>)> {
             Value::from(active_path(status).into_inner()),
         ),
         ("NixVersion", Value::from(status.nix_version.clone())),
+        (
+            "AvailableVersion",
+            Value::from(status.upgrade.available.clone()),
+        ),
+        ("UpgradeWaits", Value::from(status.upgrade.waits.clone())),
+        ("UpgradeHold", Value::from(status.upgrade.hold.clone())),
+        ("FeedRead", Value::from(status.upgrade.feed_read)),
+        (
+            "FeedTrouble",
+            Value::from(status.upgrade.feed_trouble.clone()),
+        ),
+        ("FleetLock", Value::from(status.upgrade.fleet_lock.clone())),
     ]
 }
 

@@ -278,6 +278,11 @@ async fn answer(service: &Service, caller: &Caller, request: Request) -> Reply {
             .await
             .map(Reply::History)
             .map_err(Refusal::from),
+        Request::Metrics => service
+            .metrics()
+            .await
+            .map(Reply::Metrics)
+            .map_err(Refusal::from),
     };
     reply.unwrap_or_else(|refusal| Reply::Refused(refusal.failure))
 }

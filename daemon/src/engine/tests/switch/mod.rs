@@ -9,6 +9,7 @@ use crate::switch::boot::BootState;
 use world::{World, lasting, passing, plan, replay, script};
 
 mod cut;
+mod fleet;
 mod waiting;
 mod world;
 

@@ -2,6 +2,7 @@
 
 mod going_away;
 mod health;
+mod inhibit;
 mod introspection;
 mod objects;
 mod polkit;

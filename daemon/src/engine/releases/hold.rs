@@ -1,0 +1,134 @@
+//! Whether now is a moment for what is offered: the machine is asked, [`crate::upgrade::hold`]
+//! decides.
+
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use nixctl_proto::settings::{Settings, UpgradePolicy};
+use nixctl_proto::{Failure, OperationState as State};
+
+use super::super::handle::{Engine, Shared, lock};
+use super::super::{Change, backoff};
+use crate::host::power::supply;
+use crate::upgrade::autopilot::Spread;
+use crate::upgrade::hold::{Facts, Hold, Opening, decide};
+use crate::upgrade::inhibit::What;
+use crate::upgrade::offer::Standing;
+use crate::upgrade::window::Windows;
+use crate::upgrade::zone::Zones;
+
+impl Engine {
+    /// Takes an inhibitor for a user: nothing of what it names begins as long as the file descriptor is
+    /// open.
+    ///
+    /// # Errors
+    /// A word or a text is wrong, or there are too many.
+    pub fn inhibit(&self, what: &str, who: &str, why: &str, uid: u32) -> Result<OwnedFd, Failure> {
+        let shared = self.shared();
+        let taken = shared.inhibitors.take(what, who, why, uid);
+        let taken = taken.map_err(|error| Failure::from_error(error.code(), &error))?;
+        tracing::info!("{who} (user {uid}) inhibits {what}: {why}");
+        shared.tell(Change::Status);
+        Ok(taken)
+    }
+}
+
+impl Shared {
+    /// Reckons anew what is offered, and what holds that.
+    pub(super) fn weigh(&self, settings: &Settings) {
+        let here = self.here(settings);
+        let now = self.host.clock.now();
+        let (before, standing) = {
+            let mut releases = lock(&self.releases);
+            let before = (releases.memory.offered.clone(), releases.waits());
+            releases.make_of_feed(&here, now / 1000);
+            (before, releases.standing.clone())
+        };
+        let hold = self.hold(settings, &standing, now);
+        let mut releases = lock(&self.releases);
+        releases.hold = hold;
+        let is_other = before != (releases.memory.offered.clone(), releases.waits());
+        if before.0 != releases.memory.offered {
+            self.keep_memory(&releases);
+        }
+        drop(releases);
+        if is_other {
+            self.tell_of_releases();
+        }
+    }
+
+    /// What holds what is offered; `None` where nothing is.
+    fn hold(&self, settings: &Settings, standing: &Standing, now: u64) -> Option<Result<(), Hold>> {
+        let upgrade = &settings.upgrade;
+        let version = match (&standing.offered, &standing.waiting) {
+            (Some(offered), _) => &offered.version,
+            (None, Some(waiting)) if waiting.is_halted => &waiting.version,
+            // What is said of its turn says more.
+            (None, _) => return None,
+        };
+        let windows = Zones::new(self.host.fs.clone());
+        let windows = windows.windows(&upgrade.windows, &upgrade.time_zone);
+        let (windows, window) = match windows {
+            Ok((windows, _)) => {
+                let opening = opening(&windows, now);
+                (windows, opening)
+            }
+            Err(error) => (Windows::default(), Opening::Unusable(error.to_string())),
+        };
+        let at = self.at();
+        let inhibitor = self.inhibitors.against(What::Upgrade);
+        let mut facts = Facts {
+            asked: false,
+            policy: upgrade.policy,
+            halted: standing.offered.is_none(),
+            ladder: lock(&self.releases).memory.judge(version, at),
+            admitted: true,
+            window,
+            on_battery: false,
+            metered: false,
+            inhibited: inhibitor.map(|it| (it.who, it.why)),
+            jitter: None,
+            busy: self.is_occupied(),
+            fleet_lock: None,
+            now,
+        };
+        let mut decided = decide(&facts);
+        let most = Duration::from_secs(u64::from(upgrade.jitter_minutes) * 60);
+        // Half of a window's rest at most, or many would miss it.
+        let rest = windows
+            .closes_at(now)
+            .map(|end| end.saturating_sub(now) / 2);
+        let most = rest.map_or(most, |rest| most.min(Duration::from_millis(rest)));
+        let spread = {
+            let mut releases = lock(&self.releases);
+            let before = releases.spread.take();
+            let chance = backoff::chance();
+            releases.spread = Spread::next(before, version, &decided, now, most, chance);
+            releases.spread.clone()
+        };
+        if upgrade.policy == UpgradePolicy::Auto && spread.is_some() {
+            facts.jitter = spread.map(|it| it.until);
+            facts.on_battery = !upgrade.on_battery && supply(&self.host.fs).is_battery();
+            facts.metered = !upgrade.on_metered && self.host.network.metered().costs();
+            // Asked when nothing else holds it.
+            facts.fleet_lock = self.refused_turn(settings);
+            decided = decide(&facts);
+        }
+        Some(decided)
+    }
+
+    /// Whether an operation is not over, or failed and was not undone.
+    fn is_occupied(&self) -> bool {
+        let all = self.store.operations();
+        all.iter()
+            .any(|it| !it.state.is_final() || it.state == State::Attention)
+    }
+}
+
+fn opening(windows: &Windows, now: u64) -> Opening {
+    match windows.next_open(now) {
+        Some(then) if then <= now => Opening::Open,
+        Some(then) => Opening::Opens(then),
+        None => Opening::Unusable("none of them ever opens".to_owned()),
+    }
+}
