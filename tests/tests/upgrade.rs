@@ -46,8 +46,16 @@ fn there_and_back_while_somebody_builds() {
     let checked = checked.unwrap().ok().unwrap();
     assert!(checked.text().contains(&format!("by {new}")), "{checked:?}");
     let upgrade = format!("nixctl upgrade --to {new} --yes");
+    // Collects garbage while the new version is there and not registered.
+    let collect = format!(
+        "for i in $(seq 200); do ls -d /nix/store/*-nix-{new} && break; sleep 0.1; done; sleep 1; \
+         nix-store --gc && ls -d /nix/store/*-nix-{new}"
+    );
+    let collecting = world.start("root", &collect).unwrap();
     let output = world.run("alice", &upgrade).unwrap();
     println!("{output:?}, {:?}", begin.elapsed());
+    let collected = collecting.wait(Duration::from_secs(60)).unwrap();
+    assert!(collected.success(), "{collected:?}");
     assert!(output.success(), "{output:?}\n{}", world.daemon_log());
     let built = build.wait(Duration::from_secs(60)).unwrap();
     assert!(built.success(), "the build was cut off: {built:?}");

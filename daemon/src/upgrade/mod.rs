@@ -12,7 +12,8 @@
 //! the new version touch the database, and the profile lead to it. nix-daemon is started again, and
 //! has to build and to leave nothing worse than it was. Until then everything is undone by itself:
 //! the profile leads back to the recorded generation, and a database that the new version has written
-//! in another form is put back, with what was registered since.
+//! in another form is put back, with what was registered since. Meanwhile [`temp_roots`] keeps garbage
+//! collections away from the new release.
 
 pub mod autopilot;
 pub mod busy;
@@ -35,6 +36,7 @@ pub mod restart;
 pub mod rollout;
 pub mod schema;
 pub mod step;
+pub mod temp_roots;
 pub mod turn;
 pub mod window;
 pub mod zone;

@@ -18,6 +18,7 @@ use crate::host::cancel::Stop;
 use crate::resource::Context;
 use crate::upgrade::quiet;
 use crate::upgrade::step::UpgradeStep;
+use crate::upgrade::temp_roots::TempRoots;
 use nixctl_proto::health::check::Area;
 
 mod ledger;
@@ -82,6 +83,8 @@ pub struct Run<'a> {
     /// A step that has to be carried out once more before the next one: what it brought about ended
     /// with the daemon that did it.
     again: Option<u32>,
+    /// Keeps garbage collections from a release that is not registered yet.
+    held: Option<TempRoots>,
 }
 
 impl<'a> Run<'a> {
@@ -112,6 +115,7 @@ impl<'a> Run<'a> {
             rests: 0,
             unwritten: Change::default(),
             again: None,
+            held: None,
         };
         run.again = quiet_again(&run.steps, &run.recovered);
         run.plan = run.stored_plan()?;

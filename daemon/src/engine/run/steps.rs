@@ -15,7 +15,9 @@ use super::super::transition::Event;
 use super::told::Told;
 use super::{MAX_ATTEMPTS, PAUSES, Result, Run, State, never_ended};
 use crate::host::cancel::Stop;
+use crate::payload::Manifest;
 use crate::resource::{Context, Undo, Undone};
+use crate::upgrade::temp_roots::{TempRoots, TempRootsError, unregistered};
 
 /// What is done when all steps are.
 const LOOKING: &str = "looking at the result";
@@ -81,6 +83,7 @@ impl Run<'_> {
                     .map(|()| false);
             }
         }
+        self.hold_release(index);
         let earlier = self.recovered.started.get(&index).cloned();
         let attempt = earlier.as_ref().map_or(1, |(attempts, _)| attempts + 1);
         if attempt > MAX_ATTEMPTS && !past_return {
@@ -137,6 +140,28 @@ impl Run<'_> {
             Ok(undone) => self.step_done(index, &undo, undone).map(|()| false),
             Err(failed) => self.step_failed(index, failed),
         }
+    }
+
+    /// Holds what was unpacked until it is registered, and no longer. Where that cannot be, a garbage
+    /// collection at this time makes the operation fail and be undone, and no worse.
+    fn hold_release(&mut self, index: u32) {
+        let Some(sha256) = unregistered(&self.steps, index) else {
+            self.held = None;
+            return;
+        };
+        if self.held.is_some() {
+            return;
+        }
+        let fs = &self.shared.host.fs;
+        let manifest = Manifest::load(fs, sha256).map_err(TempRootsError::from);
+        let held = manifest.and_then(|it| match it {
+            Some(manifest) => TempRoots::hold(fs, &manifest),
+            None => Ok(None),
+        });
+        self.held = held.unwrap_or_else(|error| {
+            tracing::warn!(OPERATION_ID = %self.record.id, "cannot keep garbage collections away: {error}");
+            None
+        });
     }
 
     /// Carries out a step that was done before.
@@ -321,6 +346,7 @@ impl Run<'_> {
     /// Undoes the last step. Says whether the daemon goes down instead.
     pub(super) fn backward(&mut self) -> Result<bool> {
         self.shared.only_shutdown(&mut self.cancel, &self.live);
+        self.held = None;
         let Some((index, undo)) = self.recovered.next_undo() else {
             let cancelled = self
                 .record
