@@ -4,9 +4,11 @@
 //! (`org.nixctl1.Error.NoSpace`), the exit code of `nixctl`, the text of `nixctl explain` and the
 //! row in `docs/errors.md` (a test holds the page to the table). Codes are never reused: 1xxx are
 //! found before anything is changed, 2xxx happen while working, 3xxx concern the request and the
-//! caller, 9xxx are our own bugs.
+//! caller, 9xxx are our own bugs. JSON has a code by its name; the socket and the database have it
+//! by its number, so that rows may stand in any order.
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Exit codes of `nixctl`, fixed by the interface.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -35,7 +37,7 @@ pub enum Exit {
 macro_rules! catalogue {
     ($( $variant:ident = $number:literal, $exit:ident, $summary:literal, help $help:literal, $explain:literal; )+) => {
         /// A stable code for one kind of failure.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub enum Code {
             $(
                 #[doc = $summary]
@@ -270,6 +272,10 @@ catalogue! {
         help "see what it waits for with `nixctl show OP`",
         "Only a switch that was asked to wait for a confirmation takes one, and only over another connection than the one that asked for it: that the old connection still works says nothing about the network of the new generation.";
 
+    UnknownRequest = 3015, Refused, "the daemon does not know what it was asked for",
+        help "update nixctld, or use the nixctl of its version",
+        "Client and daemon of neighbouring versions understand each other, but only a newer daemon can do what came with a newer version. Nothing was changed.";
+
     Internal = 9001, Failed, "internal error: nixctl met a case it should have handled",
         help "run `nixctl show OP` and report what it prints",
         "This is a bug. The daemon stays up and the operation was undone.";
@@ -296,6 +302,31 @@ impl Code {
     }
 }
 
+impl Serialize for Code {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match serializer.is_human_readable() {
+            true => serializer.serialize_str(self.name()),
+            false => serializer.serialize_u16(self.number()),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Code {
+    /// A number that is not in the table is a code of a newer version, and reads as
+    /// [`Code::Internal`]: the words that come with it say what happened.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let all = Code::ALL.iter().copied();
+        if deserializer.is_human_readable() {
+            let name = String::deserialize(deserializer)?;
+            let known = all.clone().find(|code| code.name() == name);
+            return known.ok_or_else(|| D::Error::custom(format!("`{name:.40}` is no code")));
+        }
+        let number = u16::deserialize(deserializer)?;
+        let known = all.clone().find(|code| code.number() == number);
+        Ok(known.unwrap_or(Code::Internal))
+    }
+}
+
 impl std::fmt::Display for Code {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "NIX{:04}", self.number())
@@ -318,5 +349,24 @@ mod tests {
         }
         assert_eq!(Code::parse("NIX0000"), None);
         assert_eq!(Code::parse("äö"), None);
+    }
+
+    #[test]
+    fn a_code_is_a_name_in_json_and_a_number_in_bytes() {
+        let config = bincode::config::standard();
+        for code in Code::ALL {
+            let json = serde_json::to_string(code).unwrap();
+            assert_eq!(json, format!("\"{}\"", code.name()));
+            assert_eq!(serde_json::from_str::<Code>(&json).unwrap(), *code);
+            let bytes = bincode::serde::encode_to_vec(code, config).unwrap();
+            let number = bincode::serde::encode_to_vec(code.number(), config).unwrap();
+            assert_eq!(bytes, number);
+            let (back, _) = bincode::serde::decode_from_slice::<Code, _>(&bytes, config).unwrap();
+            assert_eq!(back, *code);
+        }
+        assert!(serde_json::from_str::<Code>("\"FromTheFuture\"").is_err());
+        let newer = bincode::serde::encode_to_vec(4711u16, config).unwrap();
+        let (code, _) = bincode::serde::decode_from_slice::<Code, _>(&newer, config).unwrap();
+        assert_eq!(code, Code::Internal);
     }
 }

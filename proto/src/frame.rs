@@ -7,7 +7,10 @@
 //! inside a payload are held to the payload's own limit, and bytes left over are an error.
 //!
 //! Nothing here reads or writes: each side brings its own loop. This is the only place on the wire
-//! where bincode is used, so that it can be replaced with a new [`PROTOCOL`] number.
+//! where bincode is used, so that it can be replaced with a new [`PROTOCOL`] number. What may change
+//! under the same number, and what needs a new one, is said in `docs/protocol.md`.
+
+mod hello;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -15,25 +18,13 @@ use serde::{Deserialize, Serialize};
 use crate::code::Code;
 use crate::failure::Failure;
 use crate::request::{Reply, Request};
-
-/// Number of the protocol. It changes when an older peer would misread a message; new variants at
-/// the end of an enum are such a change too.
-pub const PROTOCOL: u32 = 1;
+pub use hello::{Hello, OLDEST_PROTOCOL, PROTOCOL, Program, TooOld};
 
 /// Bytes of a frame before its payload.
 pub const HEADER_LENGTH: usize = 4;
 
 /// Most bytes of a payload.
 pub const MAX_PAYLOAD: usize = 1 << 20;
-
-/// The first message of each side.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Hello {
-    /// The protocol that the sender speaks.
-    pub protocol: u32,
-    /// Version of the sender, for messages to people.
-    pub version: String,
-}
 
 /// A request with the number that its answers carry.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -73,51 +64,18 @@ pub enum FrameError {
     /// The payload goes on after the message.
     #[error("cannot decode a message: {0} bytes are left over")]
     LeftOver(usize),
-    /// The peer speaks another protocol.
-    #[error(
-        "cannot talk to version {version}: it speaks protocol {theirs}, this side speaks {PROTOCOL}"
-    )]
-    Protocol {
-        /// The peer's protocol.
-        theirs: u32,
-        /// The peer's version.
-        version: String,
-    },
+    /// The peer speaks only protocols that are not known here any more.
+    #[error(transparent)]
+    TooOld(#[from] TooOld),
 }
 
 impl From<FrameError> for Failure {
     fn from(error: FrameError) -> Failure {
-        Failure::new(Code::BadFrame, error.to_string())
-    }
-}
-
-impl Hello {
-    /// What this program says.
-    pub fn ours() -> Self {
-        Hello {
-            protocol: PROTOCOL,
-            version: crate::VERSION.to_owned(),
+        let failure = Failure::new(Code::BadFrame, error.to_string());
+        match error {
+            FrameError::TooOld(why) => failure.with_help(why.help()),
+            _ => failure,
         }
-    }
-
-    /// Whether the peer that said this can be talked to.
-    ///
-    /// # Errors
-    /// It speaks another protocol.
-    pub fn check(&self) -> Result<(), FrameError> {
-        if self.protocol == PROTOCOL {
-            return Ok(());
-        }
-        let version = self
-            .version
-            .chars()
-            .filter(|c| !c.is_control())
-            .take(40)
-            .collect();
-        Err(FrameError::Protocol {
-            theirs: self.protocol,
-            version,
-        })
     }
 }
 
@@ -171,6 +129,33 @@ pub fn decode<T: DeserializeOwned>(payload: &[u8]) -> Result<T, FrameError> {
         0 => Ok(message),
         left => Err(FrameError::LeftOver(left)),
     }
+}
+
+/// A message after whose number something follows that this version does not know.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{error}")]
+pub struct Unread {
+    /// Number of the call or of the answer, where that can be read.
+    pub id: Option<u32>,
+    /// Why the rest cannot.
+    #[source]
+    pub error: FrameError,
+}
+
+/// The [`Call`] or the [`Answer`] in a payload. Both begin with their number, so that what a newer
+/// peer says can be told from rubbish, and belongs to somebody.
+///
+/// # Errors
+/// As [`decode`].
+pub fn decode_numbered<T: DeserializeOwned>(payload: &[u8]) -> Result<T, Unread> {
+    decode(payload).map_err(|error| {
+        let config = bincode::config::standard();
+        let id = bincode::serde::decode_from_slice(payload, config);
+        Unread {
+            id: id.ok().map(|(id, _)| id),
+            error,
+        }
+    })
 }
 
 #[cfg(test)]
@@ -346,15 +331,25 @@ mod tests {
     }
 
     #[test]
-    fn another_protocol_is_named() {
-        assert_eq!(Hello::ours().check(), Ok(()));
-        let other = Hello {
-            protocol: 2,
-            version: "9.0\u{1b}[31m".to_owned(),
+    fn the_number_of_an_unknown_message_is_read() {
+        let call = Call {
+            id: 300,
+            request: Request::Metrics,
         };
-        assert_eq!(
-            other.check().unwrap_err().to_string(),
-            "cannot talk to version 9.0[31m: it speaks protocol 2, this side speaks 1"
-        );
+        let whole = payload(&encode(&call).unwrap()).to_vec();
+        assert_eq!(decode_numbered::<Call>(&whole), Ok(call));
+        let head = &whole[..whole.len() - 1];
+        let unknown = [head, &[200]].concat();
+        let longer = [whole.as_slice(), &[1]].concat();
+        for (bytes, id) in [
+            (unknown.as_slice(), Some(300)),
+            (longer.as_slice(), Some(300)),
+            (head, Some(300)),
+            (&[0xff; 5], None),
+            (&[], None),
+        ] {
+            let unread = decode_numbered::<Call>(bytes).unwrap_err();
+            assert_eq!(unread.id, id, "{bytes:?}");
+        }
     }
 }

@@ -42,9 +42,9 @@ if what == "messages":
         "garbage": os.urandom(4096),
         "empty": frame(b""),
         "no hello": frame(os.urandom(64)),
-        "another protocol": frame(b"\x63\x050.1.0"),
-        "garbage after hello": HELLO + frame(os.urandom(300)),
-        "huge string in a frame": HELLO + frame(b"\x01\x02\xfd\xff\xff\xff\xff\xff\xff\xff\xff"),
+        "protocol too old": frame(b"\x00\x050.0.1"),
+        "garbage after hello": HELLO + frame(b"\xff" + os.urandom(300)),
+        "huge number in a frame": HELLO + frame(b"\xff\x02\xfd\xff\xff\xff\xff\xff\xff\xff\xff"),
         "oversized after hello": HELLO + b"\xff\xff\xff\xff",
         "http": b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n",
     }
@@ -57,6 +57,16 @@ if what == "messages":
         got, seconds = until_closed(peer)
         print(f"{name}: {len(got)} bytes back, closed after {seconds:.1f} s", flush=True)
         assert seconds < 40, name
+    # With a number it is a call, maybe of a newer client: it is answered, and the connection goes on.
+    peer = connect()
+    peer.sendall(frame(b"\x63\x059.9.9"))
+    for payload in [b"\x01" + os.urandom(300), b"\x01\x02\xfd\xff\xff\xff\xff\xff\xff\xff\xff", b"\x01\xc8"]:
+        peer.sendall(frame(payload))
+    peer.shutdown(socket.SHUT_WR)
+    got, seconds = until_closed(peer)
+    refused = got.count(b"does not know this request of nixctl 9.9.9")
+    print(f"unknown calls: {refused} refused", flush=True)
+    assert refused == 3, got
 elif what == "truncated":
     for cut in range(len(HELLO)):
         peer = connect()

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
+use nixctl_proto::Failure;
 use nixctl_proto::frame::{self, Answer, Call, HEADER_LENGTH, Hello};
 use nixctl_proto::request::{Reply, Request};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -19,6 +20,10 @@ pub enum Reaction {
     Hold,
     /// Answers the request that was kept, for the last time.
     Release(Reply),
+    /// Answers with these bytes after the number of the request.
+    Raw(Vec<u8>),
+    /// Says this about the connection, and closes it.
+    Farewell(Failure),
     /// Closes the connection.
     Vanish,
 }
@@ -31,12 +36,20 @@ pub struct Fake {
 impl Fake {
     /// Listens in a temporary folder.
     pub fn start(script: impl FnMut(Request) -> Vec<Reaction> + Send + 'static) -> Fake {
+        Fake::of_version(Hello::ours(), script)
+    }
+
+    /// The same as a daemon of another version.
+    pub fn of_version(
+        hello: Hello,
+        script: impl FnMut(Request) -> Vec<Reaction> + Send + 'static,
+    ) -> Fake {
         let folder = tempfile::tempdir().unwrap();
         let listener = UnixListener::bind(folder.path().join("socket")).unwrap();
         let script = Arc::new(Mutex::new(script));
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(serve(stream, Arc::clone(&script)));
+                tokio::spawn(serve(stream, hello.clone(), Arc::clone(&script)));
             }
         });
         Fake { folder }
@@ -49,12 +62,12 @@ impl Fake {
 }
 
 /// Serves one connection.
-pub async fn serve<F>(mut stream: UnixStream, script: Arc<Mutex<F>>)
+pub async fn serve<F>(mut stream: UnixStream, hello: Hello, script: Arc<Mutex<F>>)
 where
     F: FnMut(Request) -> Vec<Reaction>,
 {
     stream
-        .write_all(&frame::encode(&Hello::ours()).unwrap())
+        .write_all(&frame::encode(&hello).unwrap())
         .await
         .unwrap();
     read::<Hello>(&mut stream).await;
@@ -78,6 +91,25 @@ where
                     last: true,
                     reply,
                 },
+                Reaction::Raw(bytes) => {
+                    let mut payload = frame::encode(&call.id).unwrap();
+                    payload.extend(bytes);
+                    let length = payload.len() - HEADER_LENGTH;
+                    let header = u32::try_from(length).unwrap().to_be_bytes();
+                    payload[..HEADER_LENGTH].copy_from_slice(&header);
+                    stream.write_all(&payload).await.unwrap();
+                    continue;
+                }
+                Reaction::Farewell(failure) => {
+                    let answer = Answer {
+                        id: 0,
+                        last: true,
+                        reply: Reply::Refused(failure),
+                    };
+                    let bytes = frame::encode(&answer).unwrap();
+                    stream.write_all(&bytes).await.unwrap();
+                    return;
+                }
                 Reaction::Vanish => return,
                 Reaction::Hold => {
                     held = Some(call.id);

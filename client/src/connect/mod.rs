@@ -7,6 +7,7 @@
 
 pub mod agent;
 pub mod bus;
+mod neighbour;
 pub mod private;
 pub mod socket;
 pub mod systemd;
@@ -141,18 +142,20 @@ impl Connection {
 
     /// How the machine is.
     pub async fn status(&self) -> Result<Status, Trouble> {
-        match self {
+        let answer = match self {
             Connection::Bus(bus) => bus.status().await,
             Connection::Socket(socket) => socket.status().await,
-        }
+        };
+        self.told(answer).await
     }
 
     /// What would be done.
     pub async fn plan(&self, request: &OperationRequest) -> Result<Plan, Trouble> {
-        match self {
+        let answer = match self {
             Connection::Bus(bus) => bus.plan(request).await,
             Connection::Socket(socket) => socket.plan(request).await,
-        }
+        };
+        self.told(answer).await
     }
 
     /// Has it done. With a request id in the options the request may be sent again.
@@ -161,34 +164,38 @@ impl Connection {
         request: &OperationRequest,
         options: &RequestOptions,
     ) -> Result<OperationId, Trouble> {
-        match self {
+        let answer = match self {
             Connection::Bus(bus) => bus.submit(request, options).await,
             Connection::Socket(socket) => socket.submit(request, options).await,
-        }
+        };
+        self.told(answer).await
     }
 
     /// The newest operations, newest first.
     pub async fn list(&self, limit: u32) -> Result<Vec<OperationView>, Trouble> {
-        match self {
+        let answer = match self {
             Connection::Bus(bus) => bus.list(limit).await,
             Connection::Socket(socket) => socket.list(limit).await,
-        }
+        };
+        self.told(answer).await
     }
 
     /// One operation.
     pub async fn show(&self, id: &OperationId) -> Result<OperationView, Trouble> {
-        match self {
+        let answer = match self {
             Connection::Bus(bus) => bus.show(id).await,
             Connection::Socket(socket) => socket.show(id).await,
-        }
+        };
+        self.told(answer).await
     }
 
     /// Its journal.
     pub async fn journal(&self, id: &OperationId) -> Result<Vec<JournalLine>, Trouble> {
-        match self {
+        let answer = match self {
             Connection::Bus(bus) => bus.journal(id).await,
             Connection::Socket(socket) => socket.journal(id).await,
-        }
+        };
+        self.told(answer).await
     }
 
     /// Follows it to its end.
@@ -201,89 +208,115 @@ impl Connection {
 
     /// Stops it and has it undone.
     pub async fn cancel(&self, id: &OperationId) -> Result<(), Trouble> {
-        match self {
+        let answer = match self {
             Connection::Bus(bus) => bus.cancel(id).await,
             Connection::Socket(socket) => socket.cancel(id).await,
-        }
+        };
+        self.told(answer).await
     }
 
     /// Has it tried again.
     pub async fn retry(&self, id: &OperationId) -> Result<OperationId, Trouble> {
-        match self {
+        let answer = match self {
             Connection::Bus(bus) => bus.retry(id).await,
             Connection::Socket(socket) => socket.retry(id).await,
-        }
+        };
+        self.told(answer).await
     }
 
     /// The settings.
     pub async fn settings(&self) -> Result<Vec<SettingView>, Trouble> {
-        match self {
+        let answer = match self {
             Connection::Bus(bus) => bus.settings().await,
             Connection::Socket(socket) => socket.settings().await,
-        }
+        };
+        self.told(answer).await
     }
 
     /// Writes one setting.
     pub async fn configure(&self, key: &str, value: &str) -> Result<(), Trouble> {
-        match self {
+        let answer = match self {
             Connection::Bus(bus) => bus.configure(key, value).await,
             Connection::Socket(socket) => socket.configure(key, value).await,
-        }
+        };
+        self.told(answer).await
     }
 
     /// Says that the switch which waits for it is right.
     pub async fn confirm(&self, id: &OperationId) -> Result<(), Trouble> {
-        match self {
+        let answer = match self {
             Connection::Bus(bus) => bus.confirm(id).await,
             Connection::Socket(socket) => socket.confirm(id).await,
-        }
+        };
+        self.told(answer).await
     }
 
     /// The generations of the system, newest first.
     pub async fn generations(&self) -> Result<Vec<Generation>, Trouble> {
-        match self {
+        let answer = match self {
             Connection::Bus(bus) => bus.generations().await,
             Connection::Socket(socket) => socket.generations().await,
-        }
+        };
+        self.told(answer).await
     }
 
     /// How the packages of two store paths' closures differ.
     pub async fn diff(&self, from: &str, to: &str) -> Result<Vec<DiffEntry>, Trouble> {
-        match self {
+        let answer = match self {
             Connection::Bus(bus) => bus.diff(from, to).await,
             Connection::Socket(socket) => socket.diff(from, to).await,
-        }
+        };
+        self.told(answer).await
     }
 
     /// Looks at the machine now, for these checks (none: all).
     pub async fn check(&self, checks: &[String]) -> Result<Findings, Trouble> {
-        match self {
+        let answer = match self {
             Connection::Bus(bus) => bus.check(checks).await,
             Connection::Socket(socket) => socket.check(checks).await,
-        }
+        };
+        self.told(answer).await
     }
 
     /// What was found when the daemon looked last.
     pub async fn findings(&self) -> Result<Findings, Trouble> {
-        match self {
+        let answer = match self {
             Connection::Bus(bus) => bus.findings().await,
             Connection::Socket(socket) => socket.findings().await,
-        }
+        };
+        self.told(answer).await
     }
 
     /// What became of findings, newest first.
     pub async fn history(&self, limit: u32) -> Result<Vec<HealthEvent>, Trouble> {
-        match self {
+        let answer = match self {
             Connection::Bus(bus) => bus.history(limit).await,
             Connection::Socket(socket) => socket.history(limit).await,
-        }
+        };
+        self.told(answer).await
     }
 
     /// The numbers for a monitoring system.
     pub async fn metrics(&self) -> Result<String, Trouble> {
-        match self {
+        let answer = match self {
             Connection::Bus(bus) => bus.metrics().await,
             Connection::Socket(socket) => socket.metrics().await,
+        };
+        self.told(answer).await
+    }
+
+    /// An answer; where it has to do with the daemon's being of another version, that is said.
+    async fn told<T>(&self, answer: Result<T, Trouble>) -> Result<T, Trouble> {
+        match answer {
+            Err(Trouble::Refused(failure)) if neighbour::may_explain(&failure) => {
+                let version = match self {
+                    Connection::Bus(bus) => bus.version().await,
+                    Connection::Socket(socket) => Some(socket.version().await),
+                };
+                let told = neighbour::explained(failure, version.as_deref().unwrap_or_default());
+                Err(Trouble::Refused(told))
+            }
+            answer => answer,
         }
     }
 

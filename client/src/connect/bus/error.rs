@@ -59,7 +59,8 @@ fn named(name: &str, text: &str) -> Trouble {
         "AccessDenied" | "AuthFailed" | "InteractiveAuthorizationRequired" => Code::NotAuthorized,
         "UnknownObject" => Code::NotFound,
         "UnknownMethod" | "UnknownInterface" | "UnknownProperty" | "InvalidSignature" => {
-            Code::BadFrame
+            let message = format!("cannot ask nixctld for this: {text}");
+            return Trouble::Refused(Failure::new(Code::UnknownRequest, message));
         }
         "InvalidArgs" => Code::InvalidArgument,
         "LimitsExceeded" => Code::TooMany,
@@ -87,7 +88,8 @@ mod tests {
             ("AccessDenied", Code::NotAuthorized),
             ("InteractiveAuthorizationRequired", Code::NotAuthorized),
             ("UnknownObject", Code::NotFound),
-            ("UnknownMethod", Code::BadFrame),
+            ("UnknownMethod", Code::UnknownRequest),
+            ("UnknownProperty", Code::UnknownRequest),
             ("InvalidArgs", Code::InvalidArgument),
         ] {
             let Trouble::Refused(failure) = named(&format!("{DBUS_ERROR}{name}"), "x") else {

@@ -123,6 +123,10 @@ impl FakeManager {
             .lock()
             .unwrap()
             .push(flags.contains(Flags::AllowInteractiveAuth));
+        if options.contains_key("adopt") {
+            let text = "cannot use the option `adopt`: it is not known";
+            return Err(Refusal(Failure::new(Code::UnknownOption, text)));
+        }
         match options
             .get("version")
             .map(|value| value.downcast_ref::<String>().unwrap())

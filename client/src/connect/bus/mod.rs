@@ -94,6 +94,13 @@ impl Bus {
         Ok(bus)
     }
 
+    /// Version of the daemon, where it says so.
+    pub async fn version(&self) -> Option<String> {
+        let properties = self.manager_properties().await.ok()?;
+        let (status, _) = values::status(&properties).ok()?;
+        Some(status.version)
+    }
+
     /// See [`super::Connection::status`].
     pub async fn status(&self) -> Result<Status, Trouble> {
         let first = self

@@ -5,7 +5,7 @@ use nixctl_proto::request::{InstallRequest, RepairRequest, RollbackRequest, Swit
 
 use super::fake::{FakeManager, FakeOperation, TestBus, advance};
 use super::*;
-use crate::connect::Event;
+use crate::connect::{Connection, Event};
 use crate::render::operation::tests::view;
 
 #[tokio::test]
@@ -211,4 +211,27 @@ async fn an_operation_that_appears_a_moment_after_the_daemon_is_followed() {
         Some(Event::View(view)) => assert_eq!(view.state, OperationState::Succeeded),
         other => panic!("{other:?}"),
     }
+}
+
+#[tokio::test]
+async fn what_a_daemon_of_another_version_does_not_know_is_named() {
+    let Some(bus) = TestBus::start() else { return };
+    let _daemon = bus.daemon(OperationState::Running).await;
+    let client = Connection::Bus(Box::new(bus.client(false).await));
+    // The fake has neither the method nor most of the properties.
+    let status = client.status().await.unwrap();
+    assert_eq!(status.upgrade.inhibitors, Vec::<String>::new());
+    let failure = Failure::from(client.metrics().await.unwrap_err());
+    assert_eq!(failure.code, Code::UnknownRequest);
+    assert!(failure.message.contains("Metrics"), "{failure:?}");
+    assert!(failure.help.contains("version 9.9.9"), "{failure:?}");
+    let request = OperationRequest::Install(InstallRequest {
+        adopt: true,
+        ..InstallRequest::default()
+    });
+    let refused = client.submit(&request, &RequestOptions::default()).await;
+    let failure = Failure::from(refused.unwrap_err());
+    assert_eq!(failure.code, Code::UnknownOption);
+    assert!(failure.message.contains("`adopt`"), "{failure:?}");
+    assert!(failure.help.contains("version 9.9.9"), "{failure:?}");
 }

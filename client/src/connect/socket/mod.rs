@@ -74,6 +74,11 @@ impl Socket {
         matches!(self.shared.endpoint, Endpoint::Own(_))
     }
 
+    /// Version of the daemon, as it said last.
+    pub async fn version(&self) -> String {
+        self.shared.link.lock().await.version().to_owned()
+    }
+
     /// See [`super::Connection::status`].
     pub async fn status(&self) -> Result<Status, Trouble> {
         match self.shared.call(Request::Status, Some(ANSWER)).await? {
@@ -242,7 +247,7 @@ impl Shared {
         };
         match answer {
             Some(answer) => refused(answer.reply),
-            None => Err(self.lost().await),
+            None => Err(self.lost(&link).await),
         }
     }
 
@@ -266,10 +271,10 @@ impl Shared {
     }
 
     /// Why the connection broke.
-    async fn lost(&self) -> Trouble {
-        match &self.endpoint {
-            Endpoint::Path(_) => Trouble::Lost("it closed the connection".to_owned()),
-            Endpoint::Own(private) => private.lock().await.lost().await,
+    async fn lost(&self, link: &Link) -> Trouble {
+        match (&self.endpoint, link.end().await) {
+            (Endpoint::Own(private), Trouble::Lost(_)) => private.lock().await.lost().await,
+            (_, trouble) => trouble,
         }
     }
 }
@@ -286,7 +291,7 @@ impl Source for Follower {
         let mut answers = link.send(Request::Watch(self.id.clone())).await?;
         loop {
             let view = match timeout(SILENCE, answers.recv()).await {
-                Ok(None) => return Err(self.shared.lost().await),
+                Ok(None) => return Err(self.shared.lost(&link).await),
                 Err(_) => self.shared.show(&self.id).await?,
                 Ok(Some(answer)) => match refused(answer.reply)? {
                     Reply::Operation(view) => view,

@@ -1,6 +1,7 @@
 //! The socket against a fake daemon.
 
 use nixctl_proto::OperationState;
+use nixctl_proto::frame::{self, Hello};
 
 use super::*;
 use crate::connect::fake::{Fake, Reaction};
@@ -146,4 +147,77 @@ async fn garbage_is_refused() {
     };
     let failure = Connection::open(&options).await.unwrap_err();
     assert_eq!(failure.code, Code::BadFrame);
+}
+
+fn hello(protocol: u32, version: &str) -> Hello {
+    Hello {
+        protocol,
+        version: version.to_owned(),
+    }
+}
+
+#[tokio::test]
+async fn neighbours_are_talked_to_and_what_they_add_is_named() {
+    let newer = hello(frame::PROTOCOL + 1, "9.9.9");
+    let fake = Fake::of_version(newer, |request| match request {
+        Request::List(_) => vec![Reaction::Last(Reply::Operations(vec![view()]))],
+        // A reply, and a word in a known one, that came with that version.
+        Request::Metrics => vec![Reaction::Raw(vec![1, 200])],
+        Request::Findings => vec![Reaction::Raw(vec![1, 11, 200])],
+        Request::Watch(_) => vec![Reaction::Raw(vec![0, 200])],
+        _ => vec![Reaction::Last(Reply::Refused(Failure::new(
+            Code::UnknownRequest,
+            "cannot do what was asked",
+        )))],
+    });
+    let connection = connect(&fake).await;
+    assert_eq!(connection.list(2).await.unwrap(), [view()]);
+    let troubles = [
+        connection.metrics().await.unwrap_err(),
+        connection.findings().await.unwrap_err(),
+    ];
+    for trouble in troubles {
+        let failure = Failure::from(trouble);
+        assert_eq!(failure.code, Code::BadFrame);
+        assert!(failure.message.contains("nixctld 9.9.9"), "{failure:?}");
+        assert!(failure.help.ends_with("upgrade nixctl"), "{failure:?}");
+    }
+    let mut watch = connection.watch(&view().id);
+    let failure = Failure::from(watch.next().await.unwrap_err());
+    assert_eq!(failure.code, Code::BadFrame);
+    let refused = Failure::from(connection.generations().await.unwrap_err());
+    assert_eq!(refused.code, Code::UnknownRequest);
+    assert!(refused.help.contains("9.9.9"), "{refused:?}");
+    // All of that over the one connection, which goes on.
+    assert_eq!(connection.list(2).await.unwrap(), [view()]);
+}
+
+#[tokio::test]
+async fn a_daemon_that_is_too_old_is_named() {
+    let fake = Fake::of_version(hello(frame::OLDEST_PROTOCOL - 1, "0.0.1"), |_| vec![]);
+    let options = Options {
+        socket: Some(fake.path()),
+        ..Options::default()
+    };
+    let failure = Connection::open(&options).await.unwrap_err();
+    assert_eq!(failure.code, Code::BadFrame);
+    assert!(
+        failure.message.contains("cannot talk to nixctld 0.0.1"),
+        "{failure:?}"
+    );
+    assert!(failure.help.starts_with("upgrade nixctld"), "{failure:?}");
+}
+
+#[tokio::test]
+async fn what_a_daemon_says_before_it_hangs_up_is_told() {
+    for (code, is_refusal) in [(Code::BadFrame, true), (Code::TooMany, false)] {
+        let fake = Fake::start(move |_| {
+            let failure = Failure::new(code, "cannot talk to nixctl 0.1.0").with_help("upgrade it");
+            vec![Reaction::Farewell(failure)]
+        });
+        let connection = connect(&fake).await;
+        let trouble = connection.list(1).await.unwrap_err();
+        assert_eq!(matches!(trouble, Trouble::Refused(_)), is_refusal);
+        assert!(trouble.to_string().contains("cannot talk to"), "{trouble}");
+    }
 }

@@ -10,7 +10,7 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use nixctl_proto::frame::{self, Answer, Call, FrameError, HEADER_LENGTH, Hello};
+use nixctl_proto::frame::{self, Answer, Call, FrameError, HEADER_LENGTH, Hello, Program, Unread};
 use nixctl_proto::request::{Reply, Request};
 use nixctl_proto::{Code, Failure, OperationId};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -170,7 +170,12 @@ impl Session {
         self.answers.send(hello).await.map_err(|_| End::Closed)?;
         let hello = timeout(HELLO_DEADLINE, read(reader, HELLO_DEADLINE)).await;
         let hello: Hello = frame::decode(&hello.map_err(|_| End::Silent)??)?;
-        hello.check()?;
+        let spoken = hello.spoken(Program::Client).map_err(FrameError::from)?;
+        tracing::trace!(
+            spoken,
+            "a client of version {} greeted",
+            hello.shown_version()
+        );
         loop {
             let permit = Arc::clone(&self.calls)
                 .acquire_owned()
@@ -183,9 +188,24 @@ impl Session {
                 Err(End::Silent) if watching || busy => continue,
                 other => other?,
             };
-            let call: Call = frame::decode(&payload)?;
-            self.start(call, permit);
+            match frame::decode_numbered::<Call>(&payload) {
+                Ok(call) => self.start(call, permit),
+                Err(unread) => self.refuse(unread, &hello).await?,
+            }
             while self.tasks.try_join_next().is_some() {}
+        }
+    }
+
+    /// Answers a call of a newer client that asks for what this version does not know; without a
+    /// number it is rubbish, which ends the connection.
+    async fn refuse(&self, unread: Unread, hello: &Hello) -> Result<(), End> {
+        match unread.id {
+            None | Some(CONNECTION) => Err(unread.error.into()),
+            Some(id) => {
+                let refused = Reply::Refused(unknown(&unread.error, hello));
+                send(&self.answers, id, true, refused).await;
+                Ok(())
+            }
         }
     }
 
@@ -211,6 +231,16 @@ impl Session {
             }
         }
     }
+}
+
+/// Why a call is refused that this version cannot read.
+fn unknown(error: &FrameError, hello: &Hello) -> Failure {
+    let ours = Hello::ours().version;
+    let text = format!(
+        "cannot do what was asked: nixctld {ours} does not know this request of nixctl {}",
+        hello.shown_version()
+    );
+    Failure::new(Code::UnknownRequest, text).with_cause(error.to_string())
 }
 
 /// The answer to a call that has one.

@@ -385,26 +385,67 @@ async fn peers_that_do_not_read_are_cut_off() {
 }
 
 #[tokio::test]
-async fn other_protocols_are_told_so() {
+async fn a_client_that_is_too_old_is_told_so() {
     let world = World::new();
     let (stream, serving) = world.raw(0, &[]);
     let mut client = Client { stream, serving };
     client
         .send(&Hello {
-            protocol: 99,
-            version: "9".to_owned(),
+            protocol: frame::OLDEST_PROTOCOL - 1,
+            version: "0.0.1".to_owned(),
         })
         .await;
     let _: Hello = client.receive().await.unwrap();
     let answer: Answer = client.receive().await.unwrap();
+    assert_eq!((answer.id, answer.last), (0, true));
     let Reply::Refused(failure) = answer.reply else {
         panic!("{answer:?}")
     };
     assert!(
-        failure.message.contains("speaks protocol 99"),
+        failure.message.contains("cannot talk to nixctl 0.0.1"),
         "{}",
         failure.message
     );
+    assert_eq!(failure.help, "upgrade nixctl, the client");
+    assert!(client.receive::<Answer>().await.is_none());
+}
+
+#[tokio::test]
+async fn a_newer_client_is_served_and_what_is_not_known_is_said() {
+    let world = World::new();
+    let (stream, serving) = world.raw(0, &[]);
+    let mut client = Client { stream, serving };
+    client
+        .send(&Hello {
+            protocol: frame::PROTOCOL + 1,
+            version: "9.9.9".to_owned(),
+        })
+        .await;
+    let _: Hello = client.receive().await.unwrap();
+    // A request, an operation, and a field at the end that came with that version.
+    let list = frame::encode(&Call {
+        id: 5,
+        request: Request::List(7),
+    });
+    let longer = [&list.unwrap()[HEADER_LENGTH..], &[1]].concat();
+    for payload in [vec![5, 200], vec![5, 1, 200, 1], longer] {
+        let mut bytes = u32::try_from(payload.len()).unwrap().to_be_bytes().to_vec();
+        bytes.extend(payload);
+        client.stream.write_all(&bytes).await.unwrap();
+        let answer: Answer = client.receive().await.unwrap();
+        assert_eq!((answer.id, answer.last), (5, true));
+        let Reply::Refused(failure) = answer.reply else {
+            panic!("{answer:?}")
+        };
+        assert_eq!(failure.code, Code::UnknownRequest);
+        let ours = format!("nixctld {} does not know", nixctl_proto::VERSION);
+        assert!(failure.message.contains(&ours), "{}", failure.message);
+        assert!(failure.message.contains("nixctl 9.9.9"));
+    }
+    assert!(matches!(
+        client.call(Request::Status).await,
+        Reply::Status(_)
+    ));
 }
 
 #[tokio::test]
