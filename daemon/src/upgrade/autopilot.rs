@@ -20,8 +20,11 @@ use crate::health::timeline::At;
 
 /// What the ladder knows Nix by.
 const PRODUCT: &str = "nix";
-/// A feed that was read longer ago is read again before it is acted on.
+/// A feed that was read longer ago is read again before somebody who asks is told what it offers.
 pub const FRESH: Duration = Duration::from_secs(5 * 60);
+/// The same before anything is begun by itself: long enough for what is done between the two, and
+/// no more, since a release may be withdrawn meanwhile.
+const RIGHT_BEFORE: Duration = Duration::from_secs(10);
 /// Shortest time between two readings.
 const AGAIN: Duration = Duration::from_secs(60);
 /// After the daemon has begun, before the feed is read.
@@ -172,9 +175,22 @@ impl Pace {
 
     /// Whether what was believed last is as of now, and nothing spoke against it since.
     pub fn is_fresh(&self, now: u64) -> bool {
-        let is_last = self.believed.is_some() && self.believed == self.last;
+        self.is_believed() && self.is_within(now, FRESH)
+    }
+
+    /// Whether it was read right before, and believed.
+    fn is_of_now(&self, now: u64) -> bool {
+        self.is_believed() && self.is_within(now, RIGHT_BEFORE)
+    }
+
+    /// Whether it was believed when it was read last.
+    fn is_believed(&self) -> bool {
+        self.believed.is_some() && self.believed == self.last
+    }
+
+    fn is_within(&self, now: u64, time: Duration) -> bool {
         let passed = self.believed.map(|then| now.saturating_sub(then));
-        is_last && passed.is_some_and(|passed| passed < millis(FRESH))
+        passed.is_some_and(|passed| passed < millis(time))
     }
 
     /// Whether it was read since then.
@@ -210,8 +226,8 @@ pub fn due(follows: bool, pace: &Pace, hold: Option<&Result<(), Hold>>, now: u64
         return Due::Read;
     }
     match hold {
-        Some(Ok(())) if pace.is_fresh(now) => Due::Upgrade,
-        Some(Ok(())) if pace.may_read(now) => Due::Read,
+        Some(Ok(())) if pace.is_of_now(now) => Due::Upgrade,
+        Some(Ok(())) if pace.is_believed() || pace.may_read(now) => Due::Read,
         _ => Due::Nothing,
     }
 }

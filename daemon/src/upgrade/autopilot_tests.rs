@@ -94,8 +94,10 @@ fn nothing_is_taken_on_an_old_feed() {
     pace.looked(0, EVERY, true, 0);
     let free = Ok(());
     let due_at = |pace: &Pace, now| due(true, pace, Some(&free), now);
-    assert_eq!(due_at(&pace, 299_999), Due::Upgrade);
-    assert_eq!(due_at(&pace, 300_000), Due::Read);
+    assert_eq!(due_at(&pace, 9_999), Due::Upgrade);
+    // It may have been withdrawn meanwhile.
+    assert_eq!(due_at(&pace, 10_000), Due::Read);
+    assert!(pace.is_fresh(299_999) && !pace.is_fresh(300_000));
     // It could not be read, or was not believed: what was believed before is not acted on.
     let mut not_any_more = pace.clone();
     not_any_more.looked(100_000, EVERY, false, 0);
