@@ -47,18 +47,47 @@ impl Broken {
 impl Release {
     /// The `.tar.zst` of this release, broken so, and with another version.
     pub fn broken(&self, how: Broken, version: &str) -> Result<Vec<u8>> {
-        let scratch = paths::lab("scratch")?.join(paths::unique("broken"));
-        let made = self.break_in(&scratch, how, version);
+        self.repacked(Some(how), version)
+    }
+
+    /// The `.tar.zst` of this release, as it is, under another version.
+    pub fn renamed(&self, version: &str) -> Result<Vec<u8>> {
+        self.repacked(None, version)
+    }
+
+    fn repacked(&self, how: Option<Broken>, version: &str) -> Result<Vec<u8>> {
+        let scratch = paths::lab("scratch")?.join(paths::unique("repacked"));
+        let made = self.repack_in(&scratch, how, version);
         paths::remove_tree(&scratch)?;
         made
     }
 
-    fn break_in(&self, scratch: &Path, how: Broken, version: &str) -> Result<Vec<u8>> {
+    fn repack_in(&self, scratch: &Path, how: Option<Broken>, version: &str) -> Result<Vec<u8>> {
         fs::create_dir_all(scratch).context(|| "make a folder for a release")?;
         let (archive, folder) = (self.tar_zst.to_string_lossy(), scratch.to_string_lossy());
         let unpack = Run::new(&["tar", "--zstd", "-xf", &archive, "-C", &folder]);
         unpack.deadline(DEADLINE).run()?.ok()?;
         let top = scratch.join(self.top());
+        if let Some(how) = how {
+            self.break_in(&top, how)?;
+        }
+        let renamed = format!("nix-{version}-{}", self.system);
+        fs::rename(&top, scratch.join(&renamed)).context(|| "name a release")?;
+        let argv = [
+            "tar",
+            "--zstd",
+            "--owner=0",
+            "--group=0",
+            "-cf",
+            "out.tar.zst",
+            &renamed,
+        ];
+        let pack = Run::new(&argv).in_dir(scratch).deadline(DEADLINE);
+        pack.run()?.ok()?;
+        fs::read(scratch.join("out.tar.zst")).context(|| "read a release")
+    }
+    /// Puts another daemon into the unpacked release.
+    fn break_in(&self, top: &Path, how: Broken) -> Result<()> {
         let name = self.nix.trim_start_matches("/nix/store/");
         let nix = top.join("store").join(name);
         let unlock = Run::new(&["chmod", "-R", "u+w", &nix.to_string_lossy()]);
@@ -75,20 +104,6 @@ impl Release {
         }
         fs::write(&daemon, how.script(&self.nix)).context(|| "write a daemon")?;
         let executable = fs::Permissions::from_mode(0o555);
-        fs::set_permissions(&daemon, executable).context(|| "make a daemon executable")?;
-        let renamed = format!("nix-{version}-{}", self.system);
-        fs::rename(&top, scratch.join(&renamed)).context(|| "name a release")?;
-        let argv = [
-            "tar",
-            "--zstd",
-            "--owner=0",
-            "--group=0",
-            "-cf",
-            "out.tar.zst",
-            &renamed,
-        ];
-        let pack = Run::new(&argv).in_dir(scratch).deadline(DEADLINE);
-        pack.run()?.ok()?;
-        fs::read(scratch.join("out.tar.zst")).context(|| "read a release")
+        fs::set_permissions(&daemon, executable).context(|| "make a daemon executable")
     }
 }

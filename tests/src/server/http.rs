@@ -42,7 +42,7 @@ fn answer(stream: &TcpStream, shared: &Shared) -> io::Result<()> {
     let Some(mut request) = read_request(stream)? else {
         return Ok(());
     };
-    let (content, faults, date) = {
+    let (content, mut faults, date, location) = {
         let state = shared.state();
         let mut faults = Faults::default();
         for (_, fault) in state
@@ -53,8 +53,13 @@ fn answer(stream: &TcpStream, shared: &Shared) -> io::Result<()> {
             faults.add(*fault);
         }
         faults.add_query(&request.query);
-        (state.find(&request.path), faults, state.date.clone())
+        let location = state.redirects.get(&request.path).cloned();
+        let content = state.find(&request.path);
+        (content, faults, state.date.clone(), location)
     };
+    if location.is_some() {
+        faults.status = Some(302);
+    }
     std::thread::sleep(faults.delay);
     if faults.refuse {
         return Ok(());
@@ -92,6 +97,9 @@ fn answer(stream: &TcpStream, shared: &Shared) -> io::Result<()> {
     );
     if let Some(date) = date {
         head += &format!("Date: {date}\r\n");
+    }
+    if let Some(location) = location {
+        head += &format!("Location: {location}\r\n");
     }
     match status {
         206 => head += &format!("Content-Range: bytes {start}-{}/{total}\r\n", end - 1),
@@ -204,6 +212,7 @@ fn reason(status: u16) -> &'static str {
     match status {
         200 => "OK",
         206 => "Partial Content",
+        302 => "Found",
         404 => "Not Found",
         405 => "Method Not Allowed",
         416 => "Range Not Satisfiable",

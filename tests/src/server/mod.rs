@@ -51,6 +51,7 @@ pub(crate) struct State {
     pages: BTreeMap<String, Content>,
     folders: Vec<(String, PathBuf)>,
     faults: Vec<(String, Fault)>,
+    redirects: BTreeMap<String, String>,
     requests: Vec<Request>,
     date: Option<String>,
 }
@@ -153,6 +154,12 @@ impl Server {
         self.shared.state().pages.remove(path);
     }
 
+    /// Answers a path with a redirect to this URL, until [`Server::heal`].
+    pub fn redirect(&self, path: &str, to: &str) {
+        let redirects = &mut self.shared.state().redirects;
+        redirects.insert(path.to_owned(), to.to_owned());
+    }
+
     /// Makes every answer below a path prefix suffer this fault, until [`Server::heal`].
     pub fn break_prefix(&self, prefix: &str, fault: Fault) {
         self.shared.state().faults.push((prefix.to_owned(), fault));
@@ -160,7 +167,9 @@ impl Server {
 
     /// Takes all faults away.
     pub fn heal(&self) {
-        self.shared.state().faults.clear();
+        let mut state = self.shared.state();
+        state.faults.clear();
+        state.redirects.clear();
     }
 
     /// Puts this into the header `Date` of every answer, which has none otherwise.

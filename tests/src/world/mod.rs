@@ -7,6 +7,7 @@ mod build;
 mod campaign;
 mod fault;
 mod operation;
+mod publisher;
 pub(crate) mod trials;
 mod warm;
 
@@ -16,6 +17,7 @@ pub use build::SHELLS;
 pub use campaign::{Victim, campaign};
 pub use fault::{Disturbance, Fired};
 pub use operation::{Failure, Operation};
+pub use publisher::{FEED, Follow, Publisher};
 pub use warm::{Stage, root};
 
 use crate::dist::{Release, Version, nix_release};
