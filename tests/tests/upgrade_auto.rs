@@ -4,8 +4,12 @@
 
 use std::time::{Duration, Instant};
 
-use nixctl_lab::world::{FEED, Follow, OPERATION, Operation, Publisher, World};
-use nixctl_lab::{Background, paths, require};
+use nixctl_lab::dist::Broken;
+use nixctl_lab::server::Fault;
+use nixctl_lab::world::{
+    FEED, Follow, OPERATION, Operation, Publisher, World, changes, taken_under_kills,
+};
+use nixctl_lab::{Background, full, paths, require};
 use serde_json::Value;
 
 /// Longest time until something is read, seen and told: the feed is read every ten seconds.
@@ -260,4 +264,298 @@ fn a_release_of_the_feed_is_taken_without_a_hand() {
     assert_eq!(done.state, "succeeded", "{done:?}\n{}", world.daemon_log());
     assert_eq!(world.json("status").unwrap()["nix_version"], "2.34.9");
     world.build("bob", "bash", "newer").unwrap();
+}
+
+#[test]
+fn whatever_kills_the_daemon_the_release_is_taken() {
+    if require() {
+        taken_under_kills().unwrap();
+    }
+}
+
+/// A release that is undone.
+#[derive(Debug, Clone, Copy)]
+enum Fails {
+    /// Its bytes are not those that the feed names.
+    WrongHash,
+    /// It was published so.
+    Is(Broken),
+}
+
+impl Fails {
+    const ALL: [Self; 4] = [
+        Self::Is(Broken::CannotBuild),
+        Self::WrongHash,
+        Self::Is(Broken::Ends),
+        Self::Is(Broken::Hangs),
+    ];
+
+    fn publish(self, world: &World, publisher: &Publisher, version: &str) {
+        let next = match self {
+            Self::WrongHash => {
+                let sum = "0".repeat(64);
+                publisher.with_sum(world, version, vec![b'x'; 1000], &sum)
+            }
+            Self::Is(how) => {
+                let archive = world.newer().broken(how, version).unwrap();
+                publisher.with(world, version, archive)
+            }
+        };
+        world.server.put(FEED, next.unwrap());
+    }
+}
+
+#[test]
+fn what_does_not_work_is_undone_and_left_alone_and_the_next_release_is_taken() {
+    if !require() {
+        return;
+    }
+    let (mut world, publisher) = boot("auto-broken");
+    let old = world.release().version.clone();
+    let set = "nixctl config set install.self_test_seconds 8";
+    world.run("root", set).unwrap().ok().unwrap();
+    world.follow(&publisher, &Follow::AUTO).unwrap();
+    world.build("bob", "bash", "before").unwrap();
+    let count = if full() { Fails::ALL.len() } else { 1 };
+    for (index, how) in Fails::ALL.into_iter().take(count).enumerate() {
+        let release = format!("2.34.{index}");
+        let before = world.snapshot().unwrap();
+        how.publish(&world, &publisher, &release);
+        let begun =
+            |all: &[Operation]| all.iter().filter(|it| it.kind == "upgrade").count() > index;
+        Operation::until(&world.machine, SOON, begun).unwrap();
+        let begin = Instant::now();
+        let failed = ended(&world, index + 1);
+        let undone = begin.elapsed();
+        let left = changes(&before, &world.snapshot().unwrap());
+        world
+            .build("bob", "bash", &format!("after-{index}"))
+            .unwrap();
+        println!(
+            "{how:?}: undone after {undone:?}, built after {:?}",
+            begin.elapsed()
+        );
+        assert!(begin.elapsed() < Duration::from_secs(60), "{how:?}");
+        assert_eq!(left, [""; 0], "{how:?}");
+        assert_eq!(
+            (&*failed.state, failed.requested_by),
+            ("reverted", 0),
+            "{failed:?}"
+        );
+        assert_eq!(version(&world), old);
+        let shown = world
+            .run("bob", &format!("nixctl show {}", failed.id))
+            .unwrap();
+        let why = failed.failure.unwrap().message;
+        assert!(shown.stdout.contains("NIX") && !why.is_empty(), "{shown:?}");
+        println!("{how:?}: {why}");
+        left_alone(&world, &release, index + 1);
+    }
+    // For the next eight hours, as it is told, whatever is started again.
+    let restart = ["systemctl", "restart", "nixctld.service"];
+    world.machine.exec(&restart).unwrap().ok().unwrap();
+    left_alone(&world, &format!("2.34.{}", count - 1), count);
+    world.machine.reboot().unwrap();
+    left_alone(&world, &format!("2.34.{}", count - 1), count);
+
+    let next = publisher.with_newer(&world).unwrap();
+    world.server.put(FEED, next);
+    let done = ended(&world, count + 1);
+    assert_eq!(done.state, "succeeded", "{done:?}\n{}", world.daemon_log());
+    assert_eq!(version(&world), world.newer().version);
+    world.build("bob", "bash", "works").unwrap();
+}
+
+/// A release that failed once is not tried again although it is offered, and it is told until when.
+fn left_alone(world: &World, release: &str, tries: usize) {
+    let hours = |hours: &str| {
+        let date = format!("date -u -d '{hours} hours' '+%Y-%m-%d %H:'");
+        world.machine.sh(&date).unwrap().text().to_owned()
+    };
+    let early = hours("7");
+    let told = held_by(world, "ladder");
+    assert_eq!(told["available"], *release);
+    let waits = told["waits"].as_str().unwrap();
+    assert!(
+        waits.contains(&format!("nix {release} failed once")),
+        "{waits}"
+    );
+    // Within the hour before.
+    let (again, late) = (waits.split("tried again at ").nth(1).unwrap(), hours("8"));
+    assert!(again.contains(&early) || again.contains(&late), "{waits}");
+    let numbers = metrics(world);
+    assert!(
+        numbers.contains("nixctl_upgrade_hold{kind=\"ladder\"} 1"),
+        "{numbers}"
+    );
+    read_again(world);
+    held_by(world, "ladder");
+    assert_eq!(upgrades(world).len(), tries);
+}
+
+/// What a machine gets instead of the feed.
+enum Served {
+    Bytes(Vec<u8>),
+    Nothing,
+    Fault(Fault),
+    Redirect(&'static str),
+}
+
+/// A feed that is not gone by: the finding, the code, and what is said.
+struct Odd(Served, &'static str, &'static str, &'static str);
+
+impl Odd {
+    fn serve(&self, world: &World) {
+        world.server.heal();
+        match &self.0 {
+            Served::Bytes(bytes) => world.server.put(FEED, bytes.clone()),
+            Served::Nothing => world.server.remove(FEED),
+            Served::Fault(fault) => world.server.break_prefix(FEED, *fault),
+            Served::Redirect(to) => world.server.redirect(FEED, to),
+        }
+    }
+}
+
+/// Feeds that would have the machine take a release which was withdrawn.
+fn odd_feeds(publisher: &Publisher, replayed: Vec<u8>) -> Vec<Odd> {
+    let edited = |edit: &dyn Fn(&mut Value)| {
+        let edit = |text: String| {
+            let mut feed: Value = serde_json::from_str(&text).unwrap();
+            feed["releases"][0]["halted"] = false.into();
+            edit(&mut feed);
+            feed.to_string()
+        };
+        publisher.edited(edit).unwrap()
+    };
+    let good = edited(&|_| {});
+    let by = |name: &str| {
+        let other = Publisher::named(name).unwrap();
+        Served::Bytes(other.in_place_of(publisher).unwrap())
+    };
+    let altered = String::from_utf8(good.clone()).unwrap();
+    let altered = altered.replace("2.34.8", "2.34.9").into_bytes();
+    let dated = |created: &str, expires: &str| {
+        edited(&|feed| {
+            feed["created"] = created.into();
+            feed["expires"] = expires.into();
+        })
+    };
+    let expired = dated("2020-01-01T00:00:00Z", "2020-02-01T00:00:00Z");
+    let early = dated("2040-01-01T00:00:00Z", "2040-02-01T00:00:00Z");
+    let other = edited(&|feed| feed["channel"] = "edge".into());
+    let half = good[..good.len() / 2].to_vec();
+    let (missing, untrusted) = ("upgrade.feed-missing", "upgrade.feed-untrusted");
+    let (stale, malformed) = ("upgrade.feed-stale", "upgrade.feed-malformed");
+    let bytes = Served::Bytes;
+    // The first ones are tried every day.
+    vec![
+        Odd(bytes(replayed), stale, "NIX1032", "serial 1, and serial 2"),
+        Odd(
+            by("example-1"),
+            untrusted,
+            "NIX1031",
+            "not one of these bytes",
+        ),
+        Odd(bytes(half), malformed, "NIX1033", "cannot read the feed"),
+        Odd(
+            Served::Redirect("https://127.0.0.1:8080/good.json"),
+            missing,
+            "NIX2002",
+            "redirects from http to https",
+        ),
+        Odd(Served::Nothing, missing, "NIX2002", "404"),
+        Odd(Served::Fault(Fault::Status(503)), missing, "NIX2002", "503"),
+        Odd(Served::Fault(Fault::Refuse), missing, "NIX2002", "cannot"),
+        Odd(
+            Served::Redirect("file:///etc/passwd"),
+            missing,
+            "NIX2002",
+            "file",
+        ),
+        Odd(by("other-1"), untrusted, "NIX1031", "other-1"),
+        Odd(
+            bytes(altered),
+            untrusted,
+            "NIX1031",
+            "not one of these bytes",
+        ),
+        Odd(bytes(expired), stale, "NIX1032", "expired"),
+        Odd(bytes(early), stale, "NIX1032", "clock says"),
+        Odd(bytes(other), malformed, "NIX1033", "`edge`"),
+        Odd(
+            bytes(vec![b' '; 2 << 20]),
+            malformed,
+            "NIX1033",
+            "larger than",
+        ),
+        Odd(
+            bytes(vec![b'['; 100_000]),
+            malformed,
+            "NIX1033",
+            "cannot read the feed",
+        ),
+        Odd(
+            bytes(Vec::new()),
+            malformed,
+            "NIX1033",
+            "cannot read the feed",
+        ),
+    ]
+}
+
+#[test]
+fn of_a_feed_that_is_not_to_be_believed_nothing_is_taken() {
+    if !require() {
+        return;
+    }
+    let (world, publisher) = boot("auto-odd");
+    let replayed = publisher.with_newer(&world).unwrap();
+    let halted = publisher.next(&["--halt", &world.newer().version]).unwrap();
+    world.server.put(FEED, halted.clone());
+    world.follow(&publisher, &Follow::AUTO).unwrap();
+    held_by(&world, "halted");
+    let before = world.snapshot().unwrap();
+    let odd = odd_feeds(&publisher, replayed);
+    let count = if full() { odd.len() } else { 4 };
+    for one in odd.iter().take(count) {
+        let Odd(_, finding, code, said) = one;
+        one.serve(&world);
+        let trouble = |it: &Value| {
+            it["feed_trouble"]
+                .as_str()
+                .is_some_and(|it| it.contains(said))
+        };
+        let told = until(&world, said, trouble);
+        println!("{told}");
+        assert_eq!(told["available"], "");
+        let begin = Instant::now();
+        while !findings(&world).contains(finding) {
+            assert!(begin.elapsed() < SOON, "{finding}: {}", findings(&world));
+            std::thread::sleep(TICK);
+        }
+        let asked = world.run("alice", "nixctl upgrade --yes").unwrap();
+        assert!(
+            asked.stderr.contains(&format!("error[{code}]")),
+            "{asked:?}"
+        );
+        assert_eq!(
+            upgrades(&world)
+                .iter()
+                .filter(|it| it.requested_by == 0)
+                .count(),
+            0
+        );
+        assert!(upgrades(&world).iter().all(|it| it.state == "failed"));
+    }
+    world.server.heal();
+    world.server.put(FEED, halted);
+    until(&world, "it is good again", |it| it["feed_trouble"] == "");
+    let begin = Instant::now();
+    while findings(&world).contains("upgrade.feed") {
+        assert!(begin.elapsed() < SOON, "{}", findings(&world));
+        std::thread::sleep(TICK);
+    }
+    held_by(&world, "halted");
+    assert_eq!(changes(&before, &world.snapshot().unwrap()), [""; 0]);
+    assert_eq!(version(&world), world.release().version);
 }

@@ -54,11 +54,34 @@ struct Built {
     derivations: Vec<String>,
 }
 
+/// Why nothing was built, and the derivations that Nix named before.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Unbuilt {
+    why: String,
+    derivations: Vec<String>,
+}
+
+/// What became of a builder's attempts: what was built, and the derivations of which nothing was.
+#[derive(Debug)]
+struct Attempts {
+    built: Result<Built, ResourceError>,
+    in_vain: Vec<String>,
+}
+
 /// Somebody who builds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Builder {
     name: String,
     ids: Option<(u32, u32)>,
+}
+
+impl Builder {
+    fn root() -> Builder {
+        Builder {
+            name: "root".to_owned(),
+            ids: None,
+        }
+    }
 }
 
 impl SelfTest {
@@ -113,18 +136,24 @@ impl SelfTest {
         manifest: &Manifest,
         builders: &[Builder],
     ) -> Result<(), ResourceError> {
-        let built: Vec<Result<Built, ResourceError>> = std::thread::scope(|scope| {
+        let attempts: Vec<Attempts> = std::thread::scope(|scope| {
             let building: Vec<_> = builders
                 .iter()
                 .map(|builder| scope.spawn(|| self.build(context, manifest, builder)))
                 .collect();
             building.into_iter().map(joined).collect()
         });
-        let successes: Vec<&Built> = built.iter().flatten().collect();
-        let deleted = self.delete(context, manifest, &successes);
-        built
+        let successes: Vec<&Built> = attempts.iter().flat_map(|it| &it.built).collect();
+        let in_vain: Vec<&str> = attempts
+            .iter()
+            .flat_map(|it| it.in_vain.iter().map(String::as_str))
+            .collect();
+        let deleted = self
+            .delete(context, manifest, &successes)
+            .and_then(|()| self.delete_unbuilt(context, manifest, &in_vain));
+        attempts
             .into_iter()
-            .try_for_each(|built| built.map(drop))
+            .try_for_each(|it| it.built.map(drop))
             .and(deleted)
     }
 
@@ -147,10 +176,7 @@ impl SelfTest {
     }
 
     fn builders(&self, context: &Context<'_>) -> Result<Vec<Builder>, ResourceError> {
-        let root = Builder {
-            name: "root".to_owned(),
-            ids: None,
-        };
+        let root = Builder::root();
         if !self.daemon {
             return Ok(vec![root]);
         }
@@ -174,30 +200,36 @@ impl SelfTest {
     }
 
     /// Builds it.
-    fn build(
-        &self,
-        context: &Context<'_>,
-        manifest: &Manifest,
-        builder: &Builder,
-    ) -> Result<Built, ResourceError> {
+    fn build(&self, context: &Context<'_>, manifest: &Manifest, builder: &Builder) -> Attempts {
         let name = format!("{NAME}-{}-{}", builder.name, context.host.clock.now());
-        let first = self.try_build(context, manifest, builder, &own_derivation(&name, manifest))?;
-        let why = match first {
-            Ok(path) => return Ok(path),
-            Err(why) => why,
-        };
-        let second = self.try_build(context, manifest, builder, &shell_derivation(&name))?;
-        second.map_err(|_| failed(&format!("build a derivation as {}", builder.name), &why))
+        let (mut first_why, mut in_vain) = (None, Vec::new());
+        for derivation in [own_derivation(&name, manifest), shell_derivation(&name)] {
+            let built = match self.try_build(context, manifest, builder, &derivation) {
+                Err(error) => Err(error),
+                Ok(Ok(built)) => Ok(built),
+                Ok(Err(unbuilt)) => {
+                    in_vain.extend(unbuilt.derivations);
+                    first_why.get_or_insert(unbuilt.why);
+                    continue;
+                }
+            };
+            return Attempts { built, in_vain };
+        }
+        let what = format!("build a derivation as {}", builder.name);
+        Attempts {
+            built: Err(failed(&what, &first_why.unwrap_or_default())),
+            in_vain,
+        }
     }
 
-    /// What was built; the inner error is what Nix said.
+    /// What was built; the inner error has what Nix said.
     fn try_build(
         &self,
         context: &Context<'_>,
         manifest: &Manifest,
         builder: &Builder,
         derivation: &str,
-    ) -> Result<Result<Built, String>, ResourceError> {
+    ) -> Result<Result<Built, Unbuilt>, ResourceError> {
         let options = ["--no-out-link", "--option", "substitute", "false"];
         let more = [
             "--option",
@@ -214,13 +246,19 @@ impl SelfTest {
             .args(["--expr", derivation]);
         let output = match self.output(context, &command)? {
             Ok(output) => output,
-            Err(why) => return Ok(Err(why)),
+            Err(why) => {
+                return Ok(Err(Unbuilt {
+                    why,
+                    ..Unbuilt::default()
+                }));
+            }
         };
         let path = output.text().lines().last().unwrap_or_default().to_owned();
-        if output.code != 0 || !path.starts_with("/nix/store/") {
-            return Ok(Err(tail(&output)));
-        }
         let derivations = named_derivations(&output.stderr);
+        if output.code != 0 || !path.starts_with("/nix/store/") {
+            let why = tail(&output);
+            return Ok(Err(Unbuilt { why, derivations }));
+        }
         Ok(Ok(Built { path, derivations }))
     }
 
@@ -234,10 +272,7 @@ impl SelfTest {
         if built.is_empty() {
             return Ok(());
         }
-        let root = Builder {
-            name: "root".to_owned(),
-            ids: None,
-        };
+        let root = Builder::root();
         let nix_store = |words: &[&str]| {
             self.nix(context.host, manifest, &root, "nix-store")
                 .args(words.iter().copied())
@@ -264,6 +299,36 @@ impl SelfTest {
             .filter_map(|path| path.strip_prefix("/nix/store/"))
         {
             remove_log(context.host, name)?;
+        }
+        Ok(())
+    }
+
+    /// The same of derivations of which nothing was built: with the locks of what they would have made,
+    /// which Nix leaves where it fails early.
+    fn delete_unbuilt(
+        &self,
+        context: &Context<'_>,
+        manifest: &Manifest,
+        derivations: &[&str],
+    ) -> Result<(), ResourceError> {
+        if derivations.is_empty() {
+            return Ok(());
+        }
+        let root = Builder::root();
+        let nix_store = |words: &[&str]| {
+            self.nix(context.host, manifest, &root, "nix-store")
+                .args(words.iter().copied())
+                .args(derivations.iter().copied())
+        };
+        let asked = self.output(context, &nix_store(&["--query", "--outputs"]))?;
+        let text = asked.map(|output| output.text()).unwrap_or_default();
+        let locks = text.lines().filter(|it| it.starts_with("/nix/store/"));
+        let delete = nix_store(&["--delete"]).args(locks.map(|it| format!("{it}.lock")));
+        let _ = self.output(context, &delete)?;
+        for derivation in derivations {
+            if let Some(name) = derivation.strip_prefix("/nix/store/") {
+                remove_log(context.host, name)?;
+            }
         }
         Ok(())
     }

@@ -156,6 +156,38 @@ fn a_build_beside_one_that_fails_is_deleted_too() {
 }
 
 #[test]
+fn what_could_not_be_built_is_deleted_with_its_locks() {
+    let (machine, manifest) = machine();
+    let (nix_build, nix_store) = ["nix-build", "nix-store"]
+        .map(|name| format!("{}/bin/{name}", manifest.nix))
+        .into();
+    machine.exec.answer(
+        &nix_build,
+        &[],
+        Answer::effect(|command| Output {
+            code: 1,
+            stderr: match command.args.last().unwrap().contains("/bin/sh") {
+                true => format!("this derivation will be built:\n  {BUILT}-sh.drv\nno"),
+                false => format!("this derivation will be built:\n  {BUILT}.drv\nno"),
+            }
+            .into(),
+            ..Output::default()
+        }),
+    );
+    let outputs = Answer::text(&format!("{BUILT}\n{BUILT}-sh\n"));
+    machine.exec.answer(&nix_store, &["--query"], outputs);
+    build(&machine, &manifest, &[builder("root", 7)]).unwrap_err();
+    let both = format!("{BUILT}.drv {BUILT}-sh.drv");
+    assert_eq!(
+        machine.exec.lines()[2..],
+        [
+            format!("{nix_store} --query --outputs {both}"),
+            format!("{nix_store} --delete {both} {BUILT}.lock {BUILT}-sh.lock"),
+        ]
+    );
+}
+
+#[test]
 fn the_shell_is_tried_and_the_first_error_told() {
     let (machine, manifest) = machine();
     let nix_build = format!("{}/bin/nix-build", manifest.nix);

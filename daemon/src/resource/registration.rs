@@ -16,6 +16,8 @@ use crate::payload::Manifest;
 const DATABASE_DIR: &str = "/nix/var/nix/db";
 /// A question takes milliseconds, unless somebody holds the database's lock; probes ask it too.
 const ASK_DEADLINE: Duration = Duration::from_secs(60);
+/// Names of what the self-test builds have this in them.
+const SELF_TEST: &str = "-nixctl-self-test-";
 /// Names of what `nix-env` makes a profile of end so.
 const ENVIRONMENT: [&str; 3] = [
     "-user-environment",
@@ -123,7 +125,7 @@ impl Registration {
             Err(error) if error.is_stopped() => return Err(error),
             Err(error) => return Ok(still_listed(&error)),
         };
-        self.delete_environments(context, &manifest)?;
+        self.delete_needing(context, &manifest)?;
         let mut args = vec!["--delete", "--ignore-liveness"];
         let new = |path: &&String| !before.contains(path) && !invalid.contains(path);
         args.extend(manifest.paths.iter().filter(new).map(String::as_str));
@@ -140,9 +142,9 @@ impl Registration {
         )
     }
 
-    /// Deletes what profiles were made of that held the release, as far as nothing leads to it any
-    /// more: Nix itself refuses what a root still holds.
-    fn delete_environments(&self, context: &Context<'_>, manifest: &Manifest) -> Result<()> {
+    /// Deletes what profiles were made of that held the release, and what a self-test left that was cut
+    /// off or failed, as far as nothing leads to it any more: Nix itself refuses what a root still holds.
+    fn delete_needing(&self, context: &Context<'_>, manifest: &Manifest) -> Result<()> {
         let host = context.host;
         let mut args = vec!["--query", "--referrers-closure"];
         args.extend(manifest.paths.iter().map(String::as_str));
@@ -154,12 +156,14 @@ impl Registration {
             Err(_) => return Ok(()),
             Ok(output) => output.text().to_owned(),
         };
-        let is_one = |path: &&str| ENVIRONMENT.iter().any(|end| path.ends_with(end));
-        let environments: Vec<&str> = needing.lines().filter(is_one).collect();
-        if environments.is_empty() {
+        let is_one = |path: &&str| {
+            path.contains(SELF_TEST) || ENVIRONMENT.iter().any(|end| path.ends_with(end))
+        };
+        let ours: Vec<&str> = needing.lines().filter(is_one).collect();
+        if ours.is_empty() {
             return Ok(());
         }
-        let args = [&["--delete"], &environments[..]].concat();
+        let args = [&["--delete"], &ours[..]].concat();
         let command = nix_command::command(host, manifest, "nix-store", &args);
         match nix_command::run(host, &command, context.cancel) {
             Err(error) if error.is_stopped() => Err(error),
@@ -186,6 +190,7 @@ mod tests {
     use super::super::testing::{Machine, make, undone};
     use super::super::{Resource, nix_testing as release};
     use super::*;
+    use crate::host::Output;
     use crate::host::fake::Answer;
 
     #[test]
@@ -242,5 +247,35 @@ mod tests {
             "{last}"
         );
         assert!(machine.path("/nix/var/nix/db/db.sqlite").exists());
+    }
+
+    #[test]
+    fn what_a_self_test_left_goes_before_the_release_that_it_needs() {
+        let machine = Machine::new();
+        release::unpacked(&machine);
+        machine.put("/nix/var/nix/db/db.sqlite", "");
+        let of_test = format!("/nix/store/{}-nixctl-self-test-root-1.drv", "3".repeat(32));
+        let of_user = format!("/nix/store/{}-mine.drv", "4".repeat(32));
+        let needing = format!("{of_test}\n{of_user}\n{}\n", release::NIX);
+        let answer = move |command: &crate::host::Command| Output {
+            stdout: match command.line().contains("--referrers-closure") {
+                true => needing.clone().into(),
+                false => Vec::new(),
+            },
+            ..Output::default()
+        };
+        machine.exec.answer("chroot", &[], Answer::effect(answer));
+        let resource = Resource::Registration(Registration {
+            sha256: release::SHA256.into(),
+        });
+        let undo = Undo::Entries(Vec::new());
+        assert_eq!(undone(&machine, &resource, &undo), None);
+        let lines = machine.exec.lines();
+        let deleted: Vec<&str> = lines
+            .iter()
+            .filter_map(|it| it.split("--delete ").nth(1))
+            .collect();
+        assert_eq!(deleted[0], of_test);
+        assert!(deleted[1].contains(release::NIX) && !deleted[1].contains(&of_user));
     }
 }

@@ -15,9 +15,9 @@ use crate::snapshot::Snapshot;
 const RECOVERY: Duration = Duration::from_secs(180);
 /// Starts the daemon again at once. Most of a trial's time would be the pause before that, which
 /// says nothing about what is found afterwards.
-const AT_ONCE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/files/restart-at-once.conf");
+pub(super) const AT_ONCE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/files/restart-at-once.conf");
 /// Where it goes.
-const DROP_IN: &str = "/etc/systemd/system/nixctld.service.d/lab.conf";
+pub(super) const DROP_IN: &str = "/etc/systemd/system/nixctld.service.d/lab.conf";
 
 /// The operation that is disturbed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -216,7 +216,7 @@ impl Reference {
 
 /// The state of a machine; where Nix should work, a build proves it first, which also brings the
 /// services of all machines into the same state.
-fn look(world: &World, works: bool) -> Result<Snapshot> {
+pub(super) fn look(world: &World, works: bool) -> Result<Snapshot> {
     if works {
         world.build("bob", "bash", "looked-at")?;
     }

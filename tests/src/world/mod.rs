@@ -10,6 +10,7 @@ mod operation;
 mod publisher;
 pub(crate) mod trials;
 mod warm;
+mod without_hand;
 
 use std::time::{Duration, Instant};
 
@@ -19,6 +20,7 @@ pub use fault::{Disturbance, Fired};
 pub use operation::{Failure, Operation};
 pub use publisher::{FEED, Follow, Publisher};
 pub use warm::{Stage, root};
+pub use without_hand::taken_under_kills;
 
 use crate::dist::{Release, Version, nix_release};
 use crate::error::{Error, Result};

@@ -46,6 +46,11 @@ impl Follow<'_> {
 impl Publisher {
     /// A new one, with a key of its own.
     pub fn new() -> Result<Self> {
+        Self::named("example-1")
+    }
+
+    /// The same, who names the key so.
+    pub fn named(name: &str) -> Result<Self> {
         let product = product::built().ok_or_else(|| Error::new("publish", "nixctl is not built"));
         let mut publisher = Self {
             folder: paths::lab("scratch")?.join(paths::unique("publisher")),
@@ -53,7 +58,7 @@ impl Publisher {
             key: String::new(),
         };
         std::fs::create_dir_all(&publisher.folder).context(|| "make a folder to publish from")?;
-        let words = "key example-1 --secret secret --public public";
+        let words = format!("key {name} --secret secret --public public");
         let made = publisher.release(&words.split(' ').collect::<Vec<_>>())?;
         made.text().clone_into(&mut publisher.key);
         Ok(publisher)
@@ -75,10 +80,13 @@ impl Publisher {
         };
         let make = ["new", "-o", "feed", "--replace"];
         self.release(&[&make[..], &from, words].concat())?;
-        self.sign()?;
-        let verify = "verify feed.json --key public --channel stable";
-        self.release(&verify.split(' ').collect::<Vec<_>>())?;
-        self.last()
+        for words in [
+            "sign feed --key-file secret -o feed.json --replace",
+            "verify feed.json --key public --channel stable",
+        ] {
+            self.release(&words.split(' ').collect::<Vec<_>>())?;
+        }
+        std::fs::read(self.folder.join("feed.json")).context(|| "read a signed feed")
     }
 
     /// The next feed, with the newer release of a world as that world serves it.
@@ -111,31 +119,26 @@ impl Publisher {
         self.next(&["--version", version, "--system", &archive])
     }
 
-    /// The feed with its text changed by an editor, and signed; returns what is to be published.
+    /// What was made last, with its text changed by an editor, and signed. Nothing goes on from it.
     pub fn edited(&self, edit: impl FnOnce(String) -> String) -> Result<Vec<u8>> {
-        let file = self.folder.join("feed");
-        let text = std::fs::read_to_string(&file).context(|| "read a feed")?;
-        std::fs::write(&file, edit(text)).context(|| "edit a feed")?;
-        self.sign()?;
-        self.last()
+        self.signed(&edit(self.text()?))
     }
 
-    /// What was made last.
-    pub fn last(&self) -> Result<Vec<u8>> {
-        std::fs::read(self.folder.join("feed.json")).context(|| "read a signed feed")
+    /// What this publisher would make of the text that another one made last.
+    pub fn in_place_of(&self, other: &Publisher) -> Result<Vec<u8>> {
+        self.signed(&other.text()?)
     }
 
-    /// The feed that another publisher made last, signed by this one.
-    pub fn signs_for(&self, other: &Publisher) -> Result<Vec<u8>> {
-        let (from, to) = (other.folder.join("feed"), self.folder.join("feed"));
-        std::fs::copy(from, to).context(|| "copy a feed")?;
-        self.sign()?;
-        self.last()
+    fn text(&self) -> Result<String> {
+        std::fs::read_to_string(self.folder.join("feed")).context(|| "read a feed")
     }
 
-    fn sign(&self) -> Result<Output> {
-        let sign = "sign feed --key-file secret -o feed.json --replace";
-        self.release(&sign.split(' ').collect::<Vec<_>>())
+    fn signed(&self, text: &str) -> Result<Vec<u8>> {
+        let (file, signed) = (self.folder.join("odd"), self.folder.join("odd.json"));
+        std::fs::write(file, text).context(|| "write a feed")?;
+        let sign = "sign odd --key-file secret -o odd.json --replace";
+        self.release(&sign.split(' ').collect::<Vec<_>>())?;
+        std::fs::read(signed).context(|| "read a signed feed")
     }
 
     fn release(&self, words: &[&str]) -> Result<Output> {
