@@ -136,6 +136,11 @@ impl FleetLock {
         state.groups.get(group).cloned().unwrap_or_default()
     }
 
+    /// Gives a slot to a machine that is none of the lab's; whether there was one.
+    pub fn take(&self, group: &str, id: &str) -> bool {
+        lock(&self.state).lock(group, id)
+    }
+
     /// Takes a machine's slot back by hand, as an administrator does for one that is lost.
     pub fn release(&self, group: &str, id: &str) {
         lock(&self.state).unlock(group, id);

@@ -6,6 +6,7 @@
 mod build;
 mod campaign;
 mod fault;
+pub mod fleet;
 mod operation;
 mod publisher;
 pub(crate) mod trials;
@@ -276,7 +277,7 @@ fn with_programs(builder: Builder, folder: &str) -> Result<Builder> {
 }
 
 /// What `nixctl COMMAND --json` prints, as one document.
-fn json(machine: &Machine, command: &str) -> Result<serde_json::Value> {
+pub fn json(machine: &Machine, command: &str) -> Result<serde_json::Value> {
     // Without a login, which costs more than the question when it is asked again and again.
     let words = format!("nixctl {command} --json");
     let words: Vec<&str> = words.split_whitespace().collect();
