@@ -2,6 +2,7 @@
 //!
 //! Dropping a [`Listener`] closes the port and every connection that is still open.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io;
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -22,7 +23,8 @@ pub(super) struct Listener {
     port: u16,
     network: Option<PathBuf>,
     stopped: Arc<AtomicBool>,
-    open: Arc<Mutex<Vec<TcpStream>>>,
+    /// Connections that are not closed yet, by their number.
+    open: Arc<Mutex<HashMap<usize, TcpStream>>>,
     acceptor: Option<JoinHandle<()>>,
 }
 
@@ -37,20 +39,23 @@ impl Listener {
         let socket = in_network(network, move || TcpListener::bind(("127.0.0.1", port)))?;
         let address = socket.local_addr().context(|| "ask for the port")?;
         let stopped = Arc::new(AtomicBool::new(false));
-        let open = Arc::new(Mutex::new(Vec::new()));
+        let open = Arc::new(Mutex::new(HashMap::new()));
         let (asked, streams) = (Arc::clone(&stopped), Arc::clone(&open));
         let answer = Arc::new(answer);
         let acceptor = std::thread::spawn(move || {
-            for stream in socket.incoming() {
+            for (number, stream) in socket.incoming().enumerate() {
                 if asked.load(Ordering::Relaxed) {
                     return;
                 }
                 let Ok(stream) = stream else { continue };
                 if let Ok(copy) = stream.try_clone() {
-                    lock(&streams).push(copy);
+                    lock(&streams).insert(number, copy);
                 }
-                let answer = Arc::clone(&answer);
-                std::thread::spawn(move || answer(&stream));
+                let (answer, streams) = (Arc::clone(&answer), Arc::clone(&streams));
+                std::thread::spawn(move || {
+                    answer(&stream);
+                    lock(&streams).remove(&number);
+                });
             }
         });
         Ok(Self {
@@ -71,7 +76,7 @@ impl Listener {
 impl Drop for Listener {
     fn drop(&mut self) {
         self.stopped.store(true, Ordering::Relaxed);
-        for stream in lock(&self.open).drain(..) {
+        for (_, stream) in lock(&self.open).drain() {
             let _ = stream.shutdown(Shutdown::Both);
         }
         // Wakes the acceptor, which then sees that it shall stop.

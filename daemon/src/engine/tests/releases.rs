@@ -1,6 +1,8 @@
 //! Releases without a hand: what the feed says is believed or not, remembered, and taken when nothing
 //! holds it.
 
+mod windows;
+
 use std::sync::Mutex;
 use std::sync::atomic::AtomicUsize;
 
@@ -164,15 +166,19 @@ fn start_in(
     policy: UpgradePolicy,
     fleet: &str,
 ) -> Engine {
-    drop(reopen(fixture));
     let mut settings = Settings::default();
     settings.upgrade.feed = FEED.to_owned();
     settings.upgrade.policy = policy;
     settings.upgrade.fleet_lock_url = fleet.to_owned();
     settings.upgrade.jitter_minutes = 0;
     settings.upgrade.wariness = nixctl_proto::settings::Wariness::new(0.5).unwrap();
+    start_with(fixture, publisher, fixture.host(), settings)
+}
+
+fn start_with(fixture: &Fixture, publisher: &Publisher, host: Host, settings: Settings) -> Engine {
+    drop(reopen(fixture));
     let engine = Engine::start(EngineParts {
-        host: fixture.host(),
+        host,
         state_dir: fixture.state.path().join("state"),
         settings,
         planner: Box::new(publisher.clone()),
