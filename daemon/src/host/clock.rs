@@ -60,16 +60,45 @@ impl Clock for SystemClock {
 #[cfg(target_os = "linux")]
 fn since_boot() -> Option<Moment> {
     use nix::time::{ClockId, clock_gettime};
-    static BOOT: OnceLock<Option<String>> = OnceLock::new();
+    static BOOT: OnceLock<Option<(String, u64)>> = OnceLock::new();
     let read = || {
         let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
-        Some(id.trim().to_owned())
+        Some((id.trim().to_owned(), began().unwrap_or(0)))
     };
-    let era = BOOT.get_or_init(read).clone()?;
+    let (era, began) = BOOT.get_or_init(read).clone()?;
     let time = clock_gettime(ClockId::CLOCK_BOOTTIME).ok()?;
     let seconds = u64::try_from(time.tv_sec()).ok()?;
     let millis = seconds * 1000 + u64::try_from(time.tv_nsec()).ok()? / 1_000_000;
+    let millis = millis.saturating_sub(began);
     Some(Moment { era, millis })
+}
+
+/// When the boot began that the id names, in milliseconds by the kernel's clock. A container that has
+/// an id of its own begins with its init; one that has that of the host, with the host.
+#[cfg(target_os = "linux")]
+fn began() -> Option<u64> {
+    use nix::unistd::{SysconfVar, sysconf};
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").ok()?;
+    if !has_own_id(&mounts) {
+        return None;
+    }
+    let ticks = u64::try_from(sysconf(SysconfVar::CLK_TCK).ok()??).ok()?;
+    let init = std::fs::read_to_string("/proc/1/stat").ok()?;
+    started(&init)?.checked_mul(1000)?.checked_div(ticks)
+}
+
+/// Whether something is mounted over the kernel's id of the boot, as managers of containers do.
+#[cfg(target_os = "linux")]
+fn has_own_id(mountinfo: &str) -> bool {
+    let mut targets = mountinfo.lines().filter_map(|it| it.split(' ').nth(4));
+    targets.any(|it| it == "/proc/sys/kernel/random/boot_id")
+}
+
+/// When a process started, in ticks since the kernel's boot. Its name may have anything in it.
+#[cfg(target_os = "linux")]
+fn started(stat: &str) -> Option<u64> {
+    let (_, rest) = stat.rsplit_once(')')?;
+    rest.split_whitespace().nth(19)?.parse().ok()
 }
 
 #[cfg(not(target_os = "linux"))]
@@ -106,6 +135,20 @@ mod tests {
         ] {
             assert_eq!(later.since(&earlier), passed, "{earlier:?} {later:?}");
         }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_container_with_an_id_of_its_own_begins_with_its_init() {
+        let mount = |at: &str| format!("1 2 0:3 / {at} rw,relatime - tmpfs tmpfs rw\n");
+        let of_host = [mount("/"), mount("/proc"), mount("/proc/sys")].concat();
+        assert!(!has_own_id(&of_host));
+        assert!(has_own_id(
+            &(of_host + &mount("/proc/sys/kernel/random/boot_id"))
+        ));
+        let stat = "1 (odd) 1 (name) S 0 1 1 0 -1 4194560 0 0 0 0 0 0 0 0 20 0 1 0 7609 4260 2 18";
+        assert_eq!(started(stat), Some(7609));
+        assert_eq!(started("1 (init) S 0"), None);
     }
 
     #[test]
