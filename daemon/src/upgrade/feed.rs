@@ -37,6 +37,10 @@ impl FetchError {
     /// The error for people, with its code, causes and help.
     pub fn failure(&self) -> Failure {
         match self {
+            FetchError::Http(error) if error.code() == Code::BadSource => {
+                let failure = error.failure();
+                failure.with_help("see whether [upgrade] feed names a file that its server has")
+            }
             FetchError::Http(error) => error.failure(),
             FetchError::Feed(error) => error.failure(),
         }

@@ -56,6 +56,7 @@ fn a_feed_is_fetched_and_believed() {
     }
     let absent = fetch(&client(), &server.url("/no"), &trust(&keys)).unwrap_err();
     assert_eq!(absent.code(), Code::BadSource);
+    assert!(absent.failure().help.contains("[upgrade] feed"));
     let stale = Trust {
         last_serial: 8,
         ..trust(&keys)

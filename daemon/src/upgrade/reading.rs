@@ -77,8 +77,8 @@ pub fn work(
 
 fn reported(error: feed::FetchError) -> PayloadError {
     match error {
-        feed::FetchError::Http(error) => error,
-        feed::FetchError::Feed(error) => {
+        feed::FetchError::Http(error) if error.code() != Code::BadSource => error,
+        error => {
             let failure = error.failure();
             PayloadError::new(failure.code, failure.message).with_help(failure.help)
         }

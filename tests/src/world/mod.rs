@@ -19,7 +19,7 @@ pub use build::SHELLS;
 pub use campaign::{Victim, campaign};
 pub use fault::{Disturbance, Fired};
 pub use operation::{Failure, Operation};
-pub use publisher::{FEED, Follow, Publisher};
+pub use publisher::{FEED, FOLLOWS, Follow, Publisher};
 pub use warm::{Stage, root};
 pub use without_hand::taken_under_kills;
 

@@ -1,6 +1,7 @@
 //! A publisher of a release feed: it works with the client's own verbs, outside of the machines, and
 //! what it makes is put on a world's server.
 
+use std::cell::Cell;
 use std::path::PathBuf;
 
 use sha2::{Digest, Sha256};
@@ -12,8 +13,8 @@ use crate::{paths, product};
 
 /// Where the feed lies on the server.
 pub const FEED: &str = "/feed.json";
-/// Where its settings lie in a machine.
-const SETTINGS: &str = "/etc/nixctl/config.d/feed.toml";
+/// Where a machine has its settings about it.
+pub const FOLLOWS: &str = "/etc/nixctl/config.d/feed.toml";
 
 /// Somebody with a key, and the feed that was made last. The folder goes with it.
 #[derive(Debug)]
@@ -21,6 +22,8 @@ pub struct Publisher {
     folder: PathBuf,
     nixctl: PathBuf,
     key: String,
+    /// How often the settings name it.
+    named: Cell<usize>,
 }
 
 /// How a machine follows the feed, beside that it does.
@@ -56,6 +59,7 @@ impl Publisher {
             folder: paths::lab("scratch")?.join(paths::unique("publisher")),
             nixctl: product?.nixctl,
             key: String::new(),
+            named: Cell::new(1),
         };
         std::fs::create_dir_all(&publisher.folder).context(|| "make a folder to publish from")?;
         let words = format!("key {name} --secret secret --public public");
@@ -158,19 +162,25 @@ impl World {
     /// Has the machine follow the feed of a publisher, read as often as the settings allow, and
     /// nothing left to chance.
     pub fn follow(&self, publisher: &Publisher, how: &Follow<'_>) -> Result<()> {
+        let keys = vec![publisher.key(); publisher.named.get()];
         let Follow {
             policy,
             windows,
             more,
         } = how;
         let text = format!(
-            "[upgrade]\nfeed = \"{}{FEED}\"\nfeed_keys = [\"{}\"]\nfeed_seconds = 10\n\
+            "[upgrade]\nfeed = \"{}{FEED}\"\nfeed_keys = {keys:?}\nfeed_seconds = 10\n\
              jitter_minutes = 0\npolicy = \"{policy}\"\nwindows = {windows:?}\n{more}\n",
             self.server.url(),
-            publisher.key()
         );
-        self.machine.write_file(SETTINGS, text, 0o644)?;
+        self.machine.write_file(FOLLOWS, text, 0o644)?;
         let reload = ["systemctl", "reload", "nixctld.service"];
         self.machine.exec(&reload)?.ok().map(drop)
+    }
+    /// The same, and it is read at once, since the settings name other keys than before: twice the
+    /// same one, or once again.
+    pub fn follow_anew(&self, publisher: &Publisher, how: &Follow<'_>) -> Result<()> {
+        publisher.named.set(3 - publisher.named.get());
+        self.follow(publisher, how)
     }
 }

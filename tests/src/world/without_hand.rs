@@ -28,7 +28,8 @@ pub fn taken_under_kills() -> Result<()> {
     let feed = publisher.with_newer(&world)?;
     world.server.put(FEED, feed.clone());
     settled(&world, &mut Vec::new())?;
-    let count = world.machine.commits()?.saturating_sub(quiet);
+    // What is remembered of its end is stored after it.
+    let count = still(&world, || Ok(true))?.saturating_sub(quiet);
     let after = look(&world, true)?;
     drop(world);
     let commits = match crate::full() {
@@ -55,28 +56,27 @@ fn ready(publisher: &Publisher) -> Result<(World, u64)> {
     look(&world, true)?;
     world.machine.count_commits()?;
     world.follow(publisher, &Follow::AUTO)?;
-    let quiet = quiet(&world)?;
+    // Until the feed was found to be away.
+    let is_away = || Ok(world.json("status")?["upgrade"]["feed_trouble"] != "");
+    let quiet = still(&world, is_away)?;
     Ok((world, quiet))
 }
 
-/// Waits until the feed was found to be away, and nothing more is stored.
-fn quiet(world: &World) -> Result<u64> {
+/// Waits until it is so and nothing more is stored; returns how often something was.
+fn still(world: &World, is_so: impl Fn() -> Result<bool>) -> Result<u64> {
     let until = Instant::now() + RECOVERY;
     let mut last = (0, Instant::now());
     while Instant::now() < until {
         std::thread::sleep(TICK);
-        let is_known = world.json("status")?["upgrade"]["feed_trouble"] != "";
         let count = world.machine.commits().unwrap_or(0);
-        if !is_known || count != last.0 {
+        if !is_so()? || count != last.0 {
             last = (count, Instant::now());
         } else if last.1.elapsed() > QUIET {
             return Ok(count);
         }
     }
-    Err(Error::new(
-        "wait until nothing is stored",
-        world.daemon_log(),
-    ))
+    let why = world.daemon_log();
+    Err(Error::new("wait until nothing is stored", why))
 }
 
 fn trial(publisher: &Publisher, feed: &[u8], after: &Snapshot, commit: u64) -> Result<Verdict> {
@@ -85,7 +85,9 @@ fn trial(publisher: &Publisher, feed: &[u8], after: &Snapshot, commit: u64) -> R
     world.server.put(FEED, feed);
     let mut problems = Vec::new();
     let operation = settled(&world, &mut problems)?;
-    let fired = world.machine.fired()?;
+    let begin = Instant::now();
+    let is_over = || begin.elapsed() > QUIET * 2;
+    let fired = world.machine.wait_until_fired(RECOVERY, is_over)?;
     match look(&world, true) {
         Ok(now) => problems.extend(changes(after, &now)),
         Err(error) => problems.push(error.to_string()),
@@ -93,6 +95,10 @@ fn trial(publisher: &Publisher, feed: &[u8], after: &Snapshot, commit: u64) -> R
     let upgrades = upgrades(&world)?;
     if upgrades.len() != 1 {
         problems.push(format!("it was tried {} times", upgrades.len()));
+    }
+    let status = world.json("status")?;
+    if status["nix_version"] != *world.newer().version || status["upgrade"]["hold"] != "" {
+        problems.push(format!("it is not told: {status}"));
     }
     if !problems.is_empty() {
         problems.push(world.daemon_log());
