@@ -193,6 +193,9 @@ pub struct UpgradeWhat {
     /// How long builds that run get to end; else as the settings say
     #[arg(long, value_name = "SECONDS")]
     pub drain: Option<u64>,
+    /// Put a copy of the database back where the older version cannot read the present one
+    #[arg(long)]
+    pub restore_database: bool,
 }
 
 /// How to go about a change.

@@ -220,8 +220,8 @@ catalogue! {
         help "wait for them, or give them more time: `nixctl upgrade --drain SECONDS`",
         "Before Nix is replaced nobody new is served, and builds that run get the time of [upgrade] drain_seconds to end. Those that were running went on, and nothing was changed.";
     SchemaNewer = 2041, Failed, "the version does not read the database of the Nix that is there",
-        help "stay with this version, or name one that is new enough",
-        "A newer Nix may write its database in a form that older versions refuse. nixctl does not go back across such a change: what the older version cannot read, it would lose.";
+        help "stay with this version, name one that is new enough, or give up what the copy does not have: --restore-database",
+        "A newer Nix may write its database in a form that older versions refuse. nixctl goes back across such a change only with `nixctl upgrade --rollback --restore-database` (or --to): then the copy of the database from before the change takes its place, and what was registered since is registered again, without its signatures. Without such a copy it is refused.";
     Unproven = 2042, Failed, "the new Nix made something worse, so the old one is back",
         help "run `nixctl show OP` to see what was found, and `nixctl check` for how the machine is now",
         "After an upgrade the machine is looked at as after a repair. Something was found that was not there before, and the upgrade was undone.";

@@ -148,6 +148,9 @@ pub struct UpgradeRequest {
     pub drain: Option<u64>,
     /// Set by the daemon alone: who asked may go to an older version.
     pub may_be_older: bool,
+    /// Where the older version does not read the database, a copy from before its form changed is
+    /// put back.
+    pub restore_database: bool,
 }
 
 impl UpgradeRequest {

@@ -43,6 +43,7 @@ pub fn request(what: cli::UpgradeWhat) -> Result<OperationRequest, Failure> {
         rollback: what.rollback,
         drain: what.drain,
         may_be_older: false,
+        restore_database: what.restore_database,
     }))
 }
 

@@ -117,8 +117,12 @@ fn upgrade_weight(step: &UpgradeStep) -> u64 {
         UpgradeStep::Quiet(_)
         | UpgradeStep::Copy(_)
         | UpgradeStep::Exchange(_)
-        | UpgradeStep::Restart(_) => SLOW_BYTES,
+        | UpgradeStep::Restart(_)
+        | UpgradeStep::Reopen(_) => SLOW_BYTES,
+        UpgradeStep::GoBack(_) => SELF_TEST_BYTES,
         UpgradeStep::Readable(_)
+        | UpgradeStep::Returnable(_)
+        | UpgradeStep::Keep(_)
         | UpgradeStep::Forget(_)
         | UpgradeStep::Disown(_)
         | UpgradeStep::Turn(_) => STEP_BYTES,

@@ -97,6 +97,18 @@ pub enum ResourceError {
         /// The schema of the database.
         found: u32,
     },
+    /// The same, and no copy is left to go back to.
+    #[error(
+        "cannot go back to Nix {version}: it reads databases up to the schema {reads}, the one that is there has {found}, and no copy from before that change was kept"
+    )]
+    NoOlderCopy {
+        /// The version.
+        version: String,
+        /// The newest schema that it reads.
+        reads: u32,
+        /// The schema of the database.
+        found: u32,
+    },
     /// The fleet has not given this machine its turn.
     #[error("it is not this machine's turn: {why}")]
     NotItsTurn {
@@ -175,7 +187,9 @@ impl ResourceError {
             ResourceError::SelfTest { .. } => Code::SelfTestFailed,
             ResourceError::BuildsRunning { .. } => Code::BuildsRunning,
             ResourceError::NotItsTurn { .. } => Code::Busy,
-            ResourceError::SchemaNewer { .. } => Code::SchemaNewer,
+            ResourceError::SchemaNewer { .. } | ResourceError::NoOlderCopy { .. } => {
+                Code::SchemaNewer
+            }
             ResourceError::Drifted { .. } => Code::Drifted,
             ResourceError::Foreign { .. } => Code::Leftovers,
         };

@@ -107,4 +107,4 @@ impl Copy {
 
 #[cfg(test)]
 #[path = "copy_tests.rs"]
-mod tests;
+pub(super) mod tests;

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use nixctl_proto::Code;
 
@@ -16,21 +16,23 @@ use crate::resource::Progress;
 use crate::resource::testing::{Machine, Notes};
 
 /// Paths in the database when it is copied.
-const PATHS: u32 = 200;
+pub(in crate::upgrade) const PATHS: u32 = 200;
 /// Paths that are registered after that.
-const LATER: u32 = 5;
+pub(in crate::upgrade) const LATER: u32 = 5;
 
 /// A machine with a database of the form 10, and an older copy of it.
-struct Site {
-    machine: testing::Machine,
-    host: Host,
-    services: Arc<FakeServices>,
-    notes: Notes,
+pub(in crate::upgrade) struct Site {
+    pub(in crate::upgrade) machine: testing::Machine,
+    pub(in crate::upgrade) host: Host,
+    pub(in crate::upgrade) services: Arc<FakeServices>,
+    pub(in crate::upgrade) notes: Notes,
     cancel: Cancel,
+    /// Whether who registers is the newer version.
+    forwards: Arc<AtomicBool>,
 }
 
 /// Does its work, and then says that it was lost, from that one on.
-struct Dying<'a> {
+pub(in crate::upgrade) struct Dying<'a> {
     site: &'a Site,
     left: AtomicUsize,
 }
@@ -56,7 +58,7 @@ impl Worker for Dying<'_> {
 }
 
 impl Site {
-    fn new() -> Site {
+    pub(in crate::upgrade) fn new() -> Site {
         let machine = testing::Machine::new(PATHS - 100);
         machine.copied();
         machine.add(&machine.nix(), PATHS - 100..PATHS);
@@ -67,11 +69,15 @@ impl Site {
         for file in ["dev/ptmx", "nix/var/nix/db/big-lock"] {
             std::fs::write(root.join(file), "").unwrap();
         }
+        let machine_root = root.to_owned();
         let (host, exec, services) = fake::host(root);
         for unit in [SOCKET, SERVICE] {
             services.set(unit, "enabled", "active");
         }
+        let forwards = Arc::new(AtomicBool::new(false));
+        let newer = Arc::clone(&forwards);
         let site = Site {
+            forwards,
             host,
             services,
             notes: Notes::default(),
@@ -80,8 +86,19 @@ impl Site {
         };
         site.set_schema("10");
         let (database, schema) = (site.machine.path(DATABASE), site.machine.path(SCHEMA));
+        let empty = machine_root.join("var/lib/nixctl/empty-store/nix/var/nix/db");
         let effect = move |command: &crate::host::Command| {
-            assert_eq!(std::fs::read_to_string(&schema).unwrap(), "10");
+            // Which form it writes, an empty store tells.
+            if command.args.iter().any(|it| it == "--dump-db") {
+                std::fs::create_dir_all(&empty).unwrap();
+                std::fs::write(empty.join("schema"), "10").unwrap();
+                return Output::default();
+            }
+            let expected = match newer.load(Ordering::SeqCst) {
+                true => "11",
+                false => "10",
+            };
+            assert_eq!(std::fs::read_to_string(&schema).unwrap(), expected);
             load(&database, std::str::from_utf8(&command.stdin).unwrap());
             Output::default()
         };
@@ -90,7 +107,7 @@ impl Site {
     }
 
     /// Another version of Nix takes the database over into its own form, and registers more.
-    fn is_taken_over(&self) {
+    pub(in crate::upgrade) fn is_taken_over(&self) {
         let nix = self.machine.nix();
         nix.execute_batch("alter table ValidPaths add column novel text")
             .unwrap();
@@ -104,20 +121,20 @@ impl Site {
         self.set_schema("11");
     }
 
-    fn set_schema(&self, number: &str) {
+    pub(in crate::upgrade) fn set_schema(&self, number: &str) {
         std::fs::write(self.machine.path(SCHEMA), number).unwrap();
     }
 
-    fn schema(&self) -> String {
+    pub(in crate::upgrade) fn schema(&self) -> String {
         std::fs::read_to_string(self.machine.path(SCHEMA)).unwrap()
     }
 
-    fn dying(&self, after: usize) -> Dying<'_> {
+    pub(in crate::upgrade) fn dying(&self, after: usize) -> Dying<'_> {
         let left = AtomicUsize::new(after);
         Dying { site: self, left }
     }
 
-    fn context<'a>(&'a self, worker: &'a dyn Worker) -> Context<'a> {
+    pub(in crate::upgrade) fn context<'a>(&'a self, worker: &'a dyn Worker) -> Context<'a> {
         Context {
             host: &self.host,
             progress: &self.notes,
@@ -126,8 +143,13 @@ impl Site {
         }
     }
 
+    /// From now on the newer version registers.
+    pub(in crate::upgrade) fn forwards_again(&self) {
+        self.forwards.store(true, Ordering::SeqCst);
+    }
+
     /// How many paths are registered, and whether the database has the old form.
-    fn known(&self) -> (u32, bool) {
+    pub(in crate::upgrade) fn known(&self) -> (u32, bool) {
         let nix = self.machine.nix();
         let sql = "SELECT count(*) FROM ValidPaths";
         let known = nix.query_row(sql, [], |row| row.get(0)).unwrap();
@@ -135,7 +157,7 @@ impl Site {
     }
 
     /// Every file below /nix and our own folder, with the hash of what it holds.
-    fn files(&self) -> BTreeMap<PathBuf, u64> {
+    pub(in crate::upgrade) fn files(&self) -> BTreeMap<PathBuf, u64> {
         fn walk(folder: &Path, into: &mut BTreeMap<PathBuf, u64>) {
             for entry in std::fs::read_dir(folder).unwrap() {
                 let path = entry.unwrap().path();
@@ -156,7 +178,7 @@ impl Site {
     }
 }
 
-fn copy() -> Copy {
+pub(in crate::upgrade) fn copy() -> Copy {
     Copy {
         nix: "/nix/store/zzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzz-nix-2.31.2".to_owned(),
         keep: 3,

@@ -16,6 +16,7 @@
 //! collections away from the new release.
 
 pub mod autopilot;
+pub mod back;
 pub mod busy;
 pub mod copy;
 pub mod default;
@@ -24,6 +25,7 @@ pub mod fleet_lock;
 pub mod forget;
 pub mod hold;
 pub mod inhibit;
+pub mod kept;
 pub mod ladder;
 pub mod machine;
 pub mod metrics;

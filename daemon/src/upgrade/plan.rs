@@ -8,13 +8,15 @@ use nixctl_proto::request::{InstallRequest, UpgradeRequest};
 use nixctl_proto::settings::Settings;
 use nixctl_proto::{Code, Failure, OperationKind};
 
+use super::back::{GoBack, Reopen, Returnable};
 use super::copy::Copy;
 use super::default::Exchange;
 use super::forget::{Disown, Forget};
+use super::kept::Keep;
 use super::owned::{archives, current, previous};
 use super::quiet::Quiet;
 use super::restart::Restart;
-use super::schema::Readable;
+use super::schema::{Readable, SCHEMA, number};
 use super::step::UpgradeStep;
 use crate::catalogue::container::Shape;
 use crate::catalogue::existing::OWN_PROFILE;
@@ -52,6 +54,8 @@ struct Known<'a> {
     nix: String,
     /// Milliseconds since 1970.
     now: u64,
+    /// The form of the database.
+    form: Option<u32>,
 }
 
 /// Where it goes.
@@ -112,6 +116,7 @@ pub fn plan(
     let known = Known {
         nix: nix_of(question.host, from)?,
         now: question.host.clock.now(),
+        form: number(question.host, SCHEMA.as_ref()).map_err(|error| error.failure())?,
         owned,
         facts: &facts,
         settings,
@@ -310,11 +315,9 @@ fn replace(known: &Known<'_>, from: &Archive, to: &Archive, request: &UpgradeReq
         },
     );
     let seconds = request.drain.unwrap_or(settings.upgrade.drain_seconds);
+    let is_back = request.restore_database && compare(&to.version, &from.version) == Ordering::Less;
     let mut steps = vec![
-        upgrade(UpgradeStep::Readable(Readable {
-            sha256: sha256(),
-            version: to.version.clone(),
-        })),
+        upgrade(reads(to, is_back)),
         upgrade(UpgradeStep::Quiet(Quiet { seconds })),
         upgrade(UpgradeStep::Copy(Copy {
             nix: known.nix.clone(),
@@ -322,6 +325,15 @@ fn replace(known: &Known<'_>, from: &Archive, to: &Archive, request: &UpgradeReq
             reserve: settings.health.low_space_bytes,
             at: known.now,
         })),
+    ];
+    if is_back {
+        steps.push(upgrade(UpgradeStep::GoBack(GoBack {
+            sha256: sha256(),
+            version: to.version.clone(),
+            at: known.now,
+        })));
+    }
+    steps.extend([
         Step::Ensure(Resource::Registration(Registration { sha256: sha256() })),
         Step::Ensure(Resource::Profile(Profile {
             link: OWN_PROFILE.into(),
@@ -331,8 +343,11 @@ fn replace(known: &Known<'_>, from: &Archive, to: &Archive, request: &UpgradeReq
             from: from.sha256.clone(),
             to: sha256(),
         })),
-        upgrade(UpgradeStep::Restart(Restart { seconds })),
-    ];
+    ]);
+    if is_back {
+        steps.push(upgrade(UpgradeStep::Reopen(Reopen {})));
+    }
+    steps.push(upgrade(UpgradeStep::Restart(Restart { seconds })));
     steps.extend(linux::self_test(
         known.facts,
         shape,
@@ -340,7 +355,20 @@ fn replace(known: &Known<'_>, from: &Archive, to: &Archive, request: &UpgradeReq
         &to.sha256,
     ));
     steps.extend(let_go(known, from, to));
+    if let Some(before) = known.form {
+        let at = known.now;
+        steps.push(upgrade(UpgradeStep::Keep(Keep { before, at })));
+    }
     steps
+}
+
+/// Whether the version that it goes to can work with the database, as it is or was.
+fn reads(to: &Archive, is_back: bool) -> UpgradeStep {
+    let (sha256, version) = (to.sha256.clone(), to.version.clone());
+    match is_back {
+        true => UpgradeStep::Returnable(Returnable { sha256, version }),
+        false => UpgradeStep::Readable(Readable { sha256, version }),
+    }
 }
 
 /// Releases that neither run from now on nor are what is gone back to.

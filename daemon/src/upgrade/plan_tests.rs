@@ -158,6 +158,10 @@ fn short(planned: &Planned) -> Vec<String> {
             UpgradeStep::Forget(it) => format!("forget {}", it.version),
             UpgradeStep::Disown(it) => it.describe().id,
             UpgradeStep::Turn(it) => it.describe().id,
+            UpgradeStep::Returnable(it) => format!("returnable {}", it.sha256),
+            UpgradeStep::GoBack(it) => format!("go back {}", it.version),
+            UpgradeStep::Reopen(_) => "reopen".to_owned(),
+            UpgradeStep::Keep(it) => format!("keep {}", it.before),
         },
         other => panic!("{other:?}"),
     };
@@ -303,6 +307,41 @@ fn back_is_to_the_release_that_is_still_there() {
     let found = |_: &InstallRequest, _: &mut Facts| Ok(Some(release("2.26.3", "2.26.3")));
     let planned = plans(&site, &request, found).unwrap();
     assert_eq!(short(&planned)[0], "fetch 2.26.3");
+}
+
+#[test]
+fn back_across_a_change_of_the_form_is_for_who_asks_for_it() {
+    let site = installed(&["2.26.3", "2.34.8"]);
+    site.0.put("/nix/var/nix/db/schema", "11");
+    let request = UpgradeRequest {
+        restore_database: true,
+        drain: Some(7),
+        ..back()
+    };
+    let expected = [
+        "returnable 2.26.3",
+        "quiet 7",
+        "copy 2.34.8",
+        "go back 2.26.3",
+        "register 2.26.3",
+        "profile 2.26.3",
+        "exchange 2.34.8 2.26.3",
+        "reopen",
+        "restart 7",
+        "test 2.26.3 true",
+        "keep 11",
+    ];
+    let planned = plans(&site, &request, not_looked_for).unwrap();
+    assert_eq!(short(&planned), expected);
+    let lines = planned.view.steps.iter().flat_map(|it| &it.details);
+    let said = lines.cloned().collect::<Vec<_>>().join("\n");
+    assert!(said.contains("lost of that: signatures"), "{said}");
+    assert!(said.contains("register again"), "{said}");
+    // Forwards there is nothing to restore.
+    let site = installed(&["2.34.8", "2.26.3"]);
+    let planned = plans(&site, &request, not_looked_for).unwrap();
+    assert_eq!(short(&planned)[0], "readable 2.34.8");
+    assert!(!short(&planned).contains(&"reopen".to_owned()));
 }
 
 #[test]

@@ -48,8 +48,7 @@ impl Readable {
         let Some(found) = number(host, Path::new(SCHEMA))? else {
             return Ok(());
         };
-        let reads = self.of_its_own(context)?;
-        host.fs.remove_tree(Path::new(EMPTY))?;
+        let reads = self.reads(context)?;
         if found <= reads {
             return Ok(());
         }
@@ -63,6 +62,13 @@ impl Readable {
     pub(super) fn undo(&self, context: &Context<'_>, _undo: &Undo) -> Result<Undone> {
         context.host.fs.remove_tree(Path::new(EMPTY))?;
         Ok(Undone::Clean)
+    }
+
+    /// The newest form that it reads.
+    pub(super) fn reads(&self, context: &Context<'_>) -> Result<u32> {
+        let reads = self.of_its_own(context)?;
+        context.host.fs.remove_tree(Path::new(EMPTY))?;
+        Ok(reads)
     }
 
     /// The number that it gives to a database of its own.

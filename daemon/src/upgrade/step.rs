@@ -4,9 +4,11 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::back::{GoBack, Reopen, Returnable};
 use super::copy::Copy;
 use super::default::Exchange;
 use super::forget::{Disown, Forget};
+use super::kept::Keep;
 use super::quiet::Quiet;
 use super::restart::Restart;
 use super::schema::Readable;
@@ -33,6 +35,14 @@ pub enum UpgradeStep {
     Disown(Disown),
     /// Waits for this machine's turn in its fleet.
     Turn(Turn),
+    /// Sees that an older version can be gone back to, by a copy of the database if need be.
+    Returnable(Returnable),
+    /// Puts that copy back.
+    GoBack(GoBack),
+    /// Has nix-daemon serve again after that.
+    Reopen(Reopen),
+    /// Keeps the copy from before a change of the database's form.
+    Keep(Keep),
 }
 
 macro_rules! each {
@@ -46,6 +56,10 @@ macro_rules! each {
             UpgradeStep::Forget($it) => $call,
             UpgradeStep::Disown($it) => $call,
             UpgradeStep::Turn($it) => $call,
+            UpgradeStep::Returnable($it) => $call,
+            UpgradeStep::GoBack($it) => $call,
+            UpgradeStep::Reopen($it) => $call,
+            UpgradeStep::Keep($it) => $call,
         }
     };
 }
@@ -83,10 +97,14 @@ impl UpgradeStep {
     /// A path on the file system that has to be synced after it.
     pub fn unsynced(&self) -> Option<&'static str> {
         match self {
-            UpgradeStep::Copy(_) | UpgradeStep::Exchange(_) | UpgradeStep::Forget(_) => {
-                Some("/nix")
-            }
+            UpgradeStep::Copy(_)
+            | UpgradeStep::Exchange(_)
+            | UpgradeStep::Forget(_)
+            | UpgradeStep::GoBack(_) => Some("/nix"),
             UpgradeStep::Readable(_)
+            | UpgradeStep::Returnable(_)
+            | UpgradeStep::Reopen(_)
+            | UpgradeStep::Keep(_)
             | UpgradeStep::Quiet(_)
             | UpgradeStep::Restart(_)
             | UpgradeStep::Turn(_)

@@ -61,6 +61,7 @@ pub fn options<'a>(request: &'a OperationRequest, common: &'a RequestOptions) ->
             text(&mut options, "sha256", upgrade.sha256.as_ref());
             flag(&mut options, "rollback", upgrade.rollback);
             number(&mut options, "drain", upgrade.drain);
+            flag(&mut options, "restore-database", upgrade.restore_database);
         }
         OperationRequest::SelfInstall(_)
         | OperationRequest::SelfUninstall

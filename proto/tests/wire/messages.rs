@@ -174,6 +174,7 @@ fn operations() -> Vec<OperationRequest> {
             rollback: true,
             drain: Some(600),
             may_be_older: false,
+            restore_database: true,
         }),
     ]
 }

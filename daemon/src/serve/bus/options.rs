@@ -39,6 +39,7 @@ pub fn upgrade(mut options: Options) -> Result<(OperationRequest, RequestOptions
         rollback: flag(&mut options, "rollback")?,
         drain: number(&mut options, "drain")?,
         may_be_older: false,
+        restore_database: flag(&mut options, "restore-database")?,
     };
     Ok((OperationRequest::Upgrade(request), common(options)?))
 }
