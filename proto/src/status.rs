@@ -91,4 +91,12 @@ pub struct UpgradeStatus {
     pub fleet_lock: String,
     /// Who asks that nothing begins, each as one line.
     pub inhibitors: Vec<String>,
+    /// Which generation the feed of `[system] follow` names for this machine, and how far that is, in
+    /// words; empty: none is followed.
+    #[serde(default)]
+    pub following: String,
+    /// The same as a word that does not change: `unread`, `unnamed`, `there`, `under-way`, `held` or
+    /// `due`; empty: none is followed.
+    #[serde(default)]
+    pub follow_state: String,
 }

@@ -26,6 +26,9 @@ pub fn lines(status: &Status, findings: &[Finding], style: Style) -> Vec<String>
     if !status.upgrade.fleet_lock.is_empty() {
         rows.push(vec!["fleet".to_owned(), clean(&status.upgrade.fleet_lock)]);
     }
+    if !status.upgrade.following.is_empty() {
+        rows.push(vec!["follows".to_owned(), clean(&status.upgrade.following)]);
+    }
     for inhibitor in &status.upgrade.inhibitors {
         rows.push(vec!["held up".to_owned(), clean(inhibitor)]);
     }
@@ -193,6 +196,7 @@ pub mod tests {
             feed_trouble: "cannot fetch it".to_owned(),
             fleet_lock: "has the slot".to_owned(),
             inhibitors: vec!["backup (user 0) holds up upgrades: it copies".to_owned()],
+            following: "web: /nix/store/x-web is there".to_owned(),
             ..UpgradeStatus::default()
         };
         assert_eq!(
@@ -201,6 +205,7 @@ pub mod tests {
                 "upgrade  Nix 2.34.8: the machine is on battery",
                 "feed     cannot fetch it",
                 "fleet    has the slot",
+                "follows  web: /nix/store/x-web is there",
                 "held up  backup (user 0) holds up upgrades: it copies",
             ]
         );

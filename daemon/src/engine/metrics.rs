@@ -44,6 +44,7 @@ impl Shared {
             hold: numbers.hold,
             feed_serial: numbers.serial,
             feed_fetched: numbers.fetched,
+            follow: self.follow_labels(&self.settings()),
         }
     }
 

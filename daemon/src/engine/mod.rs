@@ -10,6 +10,7 @@ pub(crate) mod backoff;
 mod boot;
 mod care;
 mod fault;
+mod following;
 pub mod handle;
 mod legacy;
 mod lines;

@@ -14,6 +14,7 @@ use crate::host::Cancel;
 pub fn work(shared: &Arc<Shared>) {
     shared.note_ended_repairs();
     shared.note_ended_upgrade();
+    shared.note_ended_follow();
     shared.post_sentinel();
     // What was cut off goes on first: looking may take long, and Nix's programs had better not
     // run between two steps.
@@ -32,7 +33,11 @@ pub fn work(shared: &Arc<Shared>) {
             }
             None => {
                 shared.let_go_of_kernels();
-                if !shared.make_round() && !shared.begin_remedies() && !shared.keep_releases() {
+                if !shared.make_round()
+                    && !shared.begin_remedies()
+                    && !shared.keep_releases()
+                    && !shared.keep_following()
+                {
                     let left = shared.until_reading(crate::pulse::left());
                     shared.sleep(shared.until_round(left));
                 }
@@ -75,6 +80,7 @@ fn carry_out(shared: &Arc<Shared>, record: OperationRecord) -> Outcome {
     if let Ok(Some(record)) = shared.store.operation(&id) {
         shared.note_repair_end(&record);
         shared.note_upgrade_end(&record);
+        shared.note_switch_end(&record);
     }
     shared.end(&id);
     outcome

@@ -189,7 +189,7 @@ impl fmt::Display for Hold {
                 write!(f, "{why}; it is tried again at {}", minute(until))
             }
             Hold::Abandoned { why } => {
-                write!(f, "{why}; it is not tried again, the next release is")
+                write!(f, "{why}; it is not tried again, another one is")
             }
             Hold::RolloutLater => f.write_str("the rollout has not come to this machine yet"),
             Hold::Halted => f.write_str("whoever publishes the release has halted it"),

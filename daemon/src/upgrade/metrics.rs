@@ -51,6 +51,8 @@ pub struct Facts {
     pub feed_serial: Option<u64>,
     /// When it was fetched, in milliseconds since 1970.
     pub feed_fetched: Option<u64>,
+    /// What the feed of `[system] follow` means here: group, state and generation.
+    pub follow: Option<[String; 3]>,
 }
 
 /// The facts as text.
@@ -146,6 +148,13 @@ fn upgrades(page: &mut Page, facts: &Facts) {
         page.family("nixctl_feed_fetched_timestamp_seconds", "gauge", help)
             .sample(&[], fetched / 1000);
     }
+    if let Some([group, state, toplevel]) = &facts.follow {
+        let help =
+            "What the feed of `[system] follow` names for this machine, and how far that is.";
+        let labels = [("group", group), ("state", state), ("toplevel", toplevel)];
+        page.family("nixctl_follow_info", "gauge", help)
+            .sample(&labels.map(|(name, value)| (name, value.as_str())), 1);
+    }
 }
 
 #[derive(Debug, Default)]
@@ -211,6 +220,7 @@ mod tests {
             hold: None,
             feed_serial: None,
             feed_fetched: None,
+            follow: None,
         }
     }
 
@@ -245,6 +255,7 @@ mod tests {
             hold: Some("rollout-later"),
             feed_serial: Some(42),
             feed_fetched: Some(1_700_000_000_999),
+            follow: Some(["web", "there", "/nix/store/x-web"].map(str::to_owned)),
             ..none()
         }
     }

@@ -5,7 +5,8 @@
 //! [`offer`] says what that means here. [`autopilot`] decides what is due without a hand.
 //! Whether now is a moment says [`hold`], from maintenance windows ([`window`], [`zone`]), pauses
 //! after failures ([`ladder`]) and those who ask that nothing begins ([`inhibit`]); [`fleet_lock`] is
-//! the gate of a fleet of machines, and [`metrics`] is what a monitoring system reads.
+//! the gate of a fleet of machines, and [`metrics`] is what a monitoring system reads. [`follow`] is about the
+//! generation that a feed names for this machine, in the same way.
 //!
 //! The new release lies in the store beside the old one before anything else happens. Then nobody new
 //! is served, builds that run end, and a copy of the database is made; only with that at hand does
@@ -22,6 +23,7 @@ pub mod copy;
 pub mod default;
 pub mod feed;
 pub mod fleet_lock;
+pub mod follow;
 pub mod forget;
 pub mod hold;
 pub mod inhibit;

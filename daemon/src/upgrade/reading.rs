@@ -15,6 +15,39 @@ use crate::payload::http::Client;
 use crate::payload::worker::{Task, Worker};
 use crate::resource::Progress;
 
+/// Which feed is followed, and who is believed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Source {
+    /// Its URL; empty: none is followed.
+    pub url: String,
+    /// One of these must have signed it.
+    pub keys: Vec<String>,
+    /// The channel that it must be of.
+    pub channel: String,
+}
+
+impl Source {
+    /// The one of releases.
+    pub fn of_releases(settings: &Settings) -> Source {
+        let upgrade = &settings.upgrade;
+        Source {
+            url: upgrade.feed.clone(),
+            keys: upgrade.feed_keys.clone(),
+            channel: upgrade.channel.clone(),
+        }
+    }
+
+    /// The one that says which generation this machine should run.
+    pub fn of_system(settings: &Settings) -> Source {
+        let (system, upgrade) = (&settings.system, &settings.upgrade);
+        Source {
+            url: system.follow.clone(),
+            keys: system.trusted(upgrade).to_vec(),
+            channel: upgrade.channel.clone(),
+        }
+    }
+}
+
 /// What to read, and whom to believe.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reading {
@@ -35,13 +68,13 @@ pub struct Reading {
 }
 
 impl Reading {
-    /// As the settings say.
-    pub fn new(settings: &Settings, last_serial: u64, now: u64) -> Reading {
-        let (upgrade, install) = (&settings.upgrade, &settings.install);
+    /// Of that feed, as the settings say.
+    pub fn new(settings: &Settings, source: &Source, last_serial: u64, now: u64) -> Reading {
+        let install = &settings.install;
         Reading {
-            url: upgrade.feed.clone(),
-            keys: upgrade.feed_keys.clone(),
-            channel: upgrade.channel.clone(),
+            url: source.url.clone(),
+            keys: source.keys.clone(),
+            channel: source.channel.clone(),
             last_serial,
             now,
             proxy: install.proxy.clone(),

@@ -93,6 +93,8 @@ pub fn status(all: &Dictionary) -> Result<(Status, Option<OperationId>), BadValu
             feed_trouble: optional(all, "FeedTrouble")?,
             fleet_lock: optional(all, "FleetLock")?,
             inhibitors: optional(all, "Inhibitors")?,
+            following: optional(all, "Following")?,
+            follow_state: optional(all, "FollowState")?,
         }),
     };
     Ok((status, active))

@@ -338,6 +338,9 @@ checks! {
     FeedMalformed = Upgrade / "feed-malformed", Warning, Ask,
         "the release feed is not what a release feed looks like",
         "It is cut off, too large, of another channel, or has something in it that this nixctl does not know. Nothing of it is gone by. Whoever publishes it can look with `nixctl release verify`.";
+    FollowBlocked = Upgrade / "follow-blocked", Warning, Ask,
+        "the machine cannot go to the generation that its feed names",
+        "The feed of `[system] follow` names none for the group of this machine, or going to the one that it names failed here. `nixctl status` says which, and when it is tried again; `nixctl switch` tries it now.";
 }
 
 impl Check {

@@ -18,7 +18,12 @@ use super::{FRAGMENT_DIRECTORY, MAIN_FILE, SettingView, Settings, SettingsError}
 /// Largest settings file, far beyond any real one.
 pub const MAX_FILE_BYTES: u64 = 1 << 20;
 /// Settings whose URL may have a password.
-const WITH_PASSWORDS: [&str; 3] = ["install.proxy", "upgrade.feed", "upgrade.fleet_lock_url"];
+const WITH_PASSWORDS: [&str; 4] = [
+    "install.proxy",
+    "upgrade.feed",
+    "upgrade.fleet_lock_url",
+    "system.follow",
+];
 /// Permission bits that let somebody else change a file.
 const WRITABLE_BY_OTHERS: u32 = 0o002;
 /// Permission bit of the group, which is harmless for root's own group only.

@@ -12,6 +12,7 @@ mod load;
 mod managed;
 mod metrics;
 mod switch;
+mod system;
 mod upgrade;
 mod value;
 mod window;
@@ -23,6 +24,7 @@ pub use load::{MAX_FILE_BYTES, load, merge};
 pub use managed::{MAX_MANAGED_BYTES, ManagedSettings, not_to_be_managed};
 pub use metrics::MetricsSettings;
 pub use switch::{OnFailure, ProbeSettings, SwitchSettings};
+pub use system::SystemSettings;
 pub use upgrade::{Ephemeral, UpgradePolicy, UpgradeSettings, Wariness};
 pub(crate) use value::nearest;
 pub use window::{DAY_MINUTES, MAX_WINDOWS, WEEK_MINUTES, Window, WindowError};
@@ -52,6 +54,8 @@ pub struct Settings {
     pub upgrade: UpgradeSettings,
     /// Where a monitoring system finds the numbers.
     pub metrics: MetricsSettings,
+    /// Which generation this machine goes to by itself.
+    pub system: SystemSettings,
     /// Further files that are kept as they should be.
     pub managed: Vec<ManagedSettings>,
 }

@@ -84,11 +84,7 @@ impl UpgradeSettings {
     /// # Errors
     /// Which one is none; never with settings that were loaded.
     pub fn keys(&self) -> Result<Vec<PublicKey>, String> {
-        let key = |text: &String| {
-            let read = text.parse::<PublicKey>();
-            read.map_err(|why| format!("`{text}` is no public key: {why}"))
-        };
-        self.feed_keys.iter().map(key).collect()
+        keys(&self.feed_keys)
     }
 
     /// Whether its values make sense.
@@ -135,6 +131,15 @@ impl UpgradeSettings {
     }
 }
 
+/// Public keys in their spelling.
+pub(super) fn keys(texts: &[String]) -> Result<Vec<PublicKey>, String> {
+    let key = |text: &String| {
+        let read = text.parse::<PublicKey>();
+        read.map_err(|why| format!("`{text}` is no public key: {why}"))
+    };
+    texts.iter().map(key).collect()
+}
+
 /// What the paths of a protocol are put behind.
 fn is_base(text: &str) -> bool {
     let with_slash = format!("{}/", text.trim_end_matches('/'));
@@ -148,7 +153,7 @@ fn is_group(name: &str) -> bool {
 }
 
 /// A file on a web server; no path on this machine.
-fn is_feed(text: &str) -> bool {
+pub(super) fn is_feed(text: &str) -> bool {
     is_place(text) && !text.starts_with('/') && !text.ends_with('/')
 }
 

@@ -62,6 +62,9 @@ fn sensible(key: &str, settings: &Settings) -> Result<(), String> {
     if let Some(name) = key.strip_prefix("metrics.") {
         return settings.metrics.check(name);
     }
+    if let Some(name) = key.strip_prefix("system.") {
+        return settings.system.check(name);
+    }
     match key {
         "install.release_server" if !is_server(&install.release_server) => {
             Err("must be an http or https URL without a slash at the end".to_owned())

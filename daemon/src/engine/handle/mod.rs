@@ -13,6 +13,7 @@ use nixctl_proto::{Code, Failure, OperationId, OperationView};
 use tokio::sync::{broadcast, watch};
 
 use super::care::Care;
+use super::following::Following;
 use super::record::OperationRecord;
 use super::releases::Releases;
 use super::{Change, Planner, Question, lines, runner, view};
@@ -108,8 +109,10 @@ impl Engine {
         }
         let care = Care::new(remembered, &health, 0);
         let releases = Releases::new(store.releases());
+        let following = Following::new(store.following());
         let shared = Arc::new(Shared {
             releases: Mutex::new(releases),
+            following: Mutex::new(following),
             inhibitors: Inhibitors::default(),
             written_metrics: Mutex::default(),
             reading: Mutex::default(),

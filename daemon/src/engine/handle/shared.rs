@@ -13,6 +13,7 @@ use nixctl_proto::{Code, Failure, OperationId, OperationState as State, Operatio
 use tokio::sync::{broadcast, watch};
 
 use super::super::care::Care;
+use super::super::following::Following;
 use super::super::record::OperationRecord;
 use super::super::releases::Releases;
 use super::super::store::{Change as Batch, Store, StoreError};
@@ -48,6 +49,8 @@ pub(in super::super) struct Shared {
     pub(in super::super) care: Mutex<Care>,
     /// What is known of releases, and what is due.
     pub(in super::super) releases: Mutex<Releases>,
+    /// What the system follows, and what is due.
+    pub(in super::super) following: Mutex<Following>,
     /// Those who ask that nothing begins now.
     pub(in super::super) inhibitors: Inhibitors,
     /// The file of metrics, and what is in it.

@@ -95,7 +95,7 @@ impl Shared {
     }
 
     /// Whether a newer switch went on from where this one stood.
-    fn was_superseded(&self, id: &OperationId) -> bool {
+    pub(in super::super) fn was_superseded(&self, id: &OperationId) -> bool {
         let was = |record: &Record| matches!(record, Record::Superseded { .. });
         let entries = self.store.journal(id);
         entries.iter().any(|entry| was(&entry.record))

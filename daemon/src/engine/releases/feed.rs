@@ -14,7 +14,7 @@ use crate::host::Cancel;
 use crate::payload::release::this_system;
 use crate::upgrade::machine;
 use crate::upgrade::offer::{Here, Offered, standing};
-use crate::upgrade::reading::{Reading, read};
+use crate::upgrade::reading::{Reading, Source, read};
 use crate::upgrade::rollout::Machine;
 
 impl Shared {
@@ -23,7 +23,7 @@ impl Shared {
     ///
     /// # Errors
     /// Why it is not gone by.
-    pub(super) fn read_feed(
+    pub(in super::super) fn read_feed(
         &self,
         settings: &Settings,
         since: u64,
@@ -34,7 +34,8 @@ impl Shared {
             return self.trouble();
         }
         self.beat();
-        let read = self.believed(settings, cancel);
+        let source = Source::of_releases(settings);
+        let read = self.believed(settings, &source, cancel);
         self.beat();
         if cancel.requested().is_some() {
             return Err(Failure::new(
@@ -42,15 +43,21 @@ impl Shared {
                 "cannot read the feed: something is begun",
             ));
         }
+        self.hear(&source, &read, settings);
         self.take_in_feed(settings, read)
     }
 
     /// A feed that is believed, and whose serial is on the disk: nobody goes back behind it.
-    fn believed(&self, settings: &Settings, cancel: &Cancel) -> Result<Feed, Failure> {
-        let (url, channel) = (&settings.upgrade.feed, &settings.upgrade.channel);
+    pub(in super::super) fn believed(
+        &self,
+        settings: &Settings,
+        source: &Source,
+        cancel: &Cancel,
+    ) -> Result<Feed, Failure> {
+        let (url, channel) = (&source.url, &source.channel);
         let seen = self.store.serial(url, channel).map_err(stored)?;
         let now = self.host.clock.now() / 1000;
-        let reading = Reading::new(settings, seen, now);
+        let reading = Reading::new(settings, source, seen, now);
         let feed = read(self.worker.as_ref(), reading, cancel).map_err(|error| error.failure())?;
         // The child has looked; what it tells is looked at as anything from outside.
         if feed.serial < seen {

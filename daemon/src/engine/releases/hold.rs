@@ -13,6 +13,7 @@ use crate::host::power::supply;
 use crate::upgrade::autopilot::Spread;
 use crate::upgrade::hold::{Facts, Hold, Opening, decide};
 use crate::upgrade::inhibit::What;
+use crate::upgrade::ladder::Verdict;
 use crate::upgrade::offer::Standing;
 use crate::upgrade::window::Windows;
 use crate::upgrade::zone::Zones;
@@ -31,6 +32,20 @@ impl Engine {
         shared.tell(Change::Status);
         Ok(taken)
     }
+}
+
+/// What is to be begun without a hand.
+pub(in super::super) struct Wanted<'a> {
+    /// What an inhibitor would have to name.
+    pub(in super::super) what: What,
+    /// Its name, which chance is drawn for.
+    pub(in super::super) name: &'a str,
+    /// Whether the settings want it.
+    pub(in super::super) policy: UpgradePolicy,
+    /// Whether it was withdrawn.
+    pub(in super::super) halted: bool,
+    /// What came of earlier tries.
+    pub(in super::super) ladder: Verdict,
 }
 
 impl Shared {
@@ -66,6 +81,29 @@ impl Shared {
             // What is said of its turn says more.
             (None, _) => return None,
         };
+        let what = Wanted {
+            what: What::Upgrade,
+            name: version,
+            policy: upgrade.policy,
+            halted: standing.offered.is_none(),
+            ladder: lock(&self.releases).memory.judge(version, self.at()),
+        };
+        let before = lock(&self.releases).spread.take();
+        let (decided, spread) = self.moment(settings, &what, before, now);
+        lock(&self.releases).spread = spread;
+        Some(decided)
+    }
+
+    /// Whether now is a moment for something, in milliseconds since 1970, and how long chance puts that
+    /// off.
+    pub(in super::super) fn moment(
+        &self,
+        settings: &Settings,
+        wanted: &Wanted<'_>,
+        before: Option<Spread>,
+        now: u64,
+    ) -> (Result<(), Hold>, Option<Spread>) {
+        let upgrade = &settings.upgrade;
         let windows = Zones::new(self.host.fs.clone());
         let windows = windows.windows(&upgrade.windows, &upgrade.time_zone);
         let (windows, window) = match windows {
@@ -75,13 +113,12 @@ impl Shared {
             }
             Err(error) => (Windows::default(), Opening::Unusable(error.to_string())),
         };
-        let at = self.at();
-        let inhibitor = self.inhibitors.against(What::Upgrade);
+        let inhibitor = self.inhibitors.against(wanted.what);
         let mut facts = Facts {
             asked: false,
-            policy: upgrade.policy,
-            halted: standing.offered.is_none(),
-            ladder: lock(&self.releases).memory.judge(version, at),
+            policy: wanted.policy,
+            halted: wanted.halted,
+            ladder: wanted.ladder.clone(),
             admitted: true,
             window,
             on_battery: false,
@@ -99,22 +136,17 @@ impl Shared {
             .closes_at(now)
             .map(|end| end.saturating_sub(now) / 2);
         let most = rest.map_or(most, |rest| most.min(Duration::from_millis(rest)));
-        let spread = {
-            let mut releases = lock(&self.releases);
-            let before = releases.spread.take();
-            let chance = backoff::chance();
-            releases.spread = Spread::next(before, version, &decided, now, most, chance);
-            releases.spread.clone()
-        };
-        if upgrade.policy == UpgradePolicy::Auto && spread.is_some() {
-            facts.jitter = spread.map(|it| it.until);
+        let chance = backoff::chance();
+        let spread = Spread::next(before, wanted.name, &decided, now, most, chance);
+        if wanted.policy == UpgradePolicy::Auto && spread.is_some() {
+            facts.jitter = spread.as_ref().map(|it| it.until);
             facts.on_battery = !upgrade.on_battery && supply(&self.host.fs).is_battery();
             facts.metered = !upgrade.on_metered && self.host.network.metered().costs();
             // Asked when nothing else holds it.
             facts.fleet_lock = self.refused_turn(settings);
             decided = decide(&facts);
         }
-        Some(decided)
+        (decided, spread)
     }
 
     /// Whether an operation is not over, or failed and was not undone.

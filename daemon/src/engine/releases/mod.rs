@@ -10,15 +10,16 @@ mod feed;
 mod hold;
 mod slot;
 
+pub(super) use hold::Wanted;
 pub(super) use slot::turn_of;
 
 use std::cmp::Ordering;
 use std::time::Duration;
 
-use nixctl_proto::Code;
 use nixctl_proto::feed::{Feed, compare};
 use nixctl_proto::settings::{Settings, UpgradeSettings};
 use nixctl_proto::status::UpgradeStatus;
+use nixctl_proto::{Code, Failure};
 
 use super::Change;
 use super::handle::{Shared, lock};
@@ -34,6 +35,7 @@ use crate::pulse;
 use crate::upgrade::autopilot::{Due, Memory, Pace, Spread, due};
 use crate::upgrade::hold::Hold;
 use crate::upgrade::offer::{Offered, Standing};
+use crate::upgrade::reading::Source;
 use crate::upgrade::rollout::Machine;
 
 /// What is known of releases, and what is due.
@@ -72,24 +74,6 @@ pub(super) struct Numbers {
     pub(super) serial: Option<u64>,
     /// When that was read, in milliseconds since 1970.
     pub(super) fetched: Option<u64>,
-}
-
-/// Which feed is followed, and who is believed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Source {
-    feed: String,
-    keys: Vec<String>,
-    channel: String,
-}
-
-impl Source {
-    fn of(settings: &UpgradeSettings) -> Source {
-        Source {
-            feed: settings.feed.clone(),
-            keys: settings.feed_keys.clone(),
-            channel: settings.channel.clone(),
-        }
-    }
 }
 
 impl Releases {
@@ -134,7 +118,7 @@ impl Releases {
     }
 }
 
-fn every(settings: &UpgradeSettings) -> Duration {
+pub(super) fn every(settings: &UpgradeSettings) -> Duration {
     Duration::from_secs(settings.feed_seconds)
 }
 
@@ -163,23 +147,26 @@ impl Shared {
         match decided {
             Due::Nothing => false,
             Due::Read => {
-                let cancel = Cancel::default();
-                lock(&self.releases).reading = Some(cancel.clone());
-                // Whoever asked for something before that could not end it.
-                if self.is_going_down() || self.has_work() || self.is_round_due() {
-                    cancel.request(Stop::Cancelled);
-                }
-                match self.read_feed(&settings, now, &cancel) {
-                    Err(failure) if failure.code != Code::Cancelled => {
-                        tracing::warn!("{failure}");
-                    }
-                    Ok(()) | Err(_) => {}
-                }
-                lock(&self.releases).reading = None;
+                self.read_unless_wanted(|cancel| self.read_feed(&settings, now, cancel));
                 true
             }
             Due::Upgrade => self.begin_upgrade(&settings),
         }
+    }
+
+    /// Has the engine's thread read a feed, for as long as nobody wants it for something else.
+    pub(super) fn read_unless_wanted(&self, read: impl FnOnce(&Cancel) -> Result<(), Failure>) {
+        let cancel = Cancel::default();
+        lock(&self.releases).reading = Some(cancel.clone());
+        // Whoever asked for something before that could not end it.
+        if self.is_going_down() || self.has_work() || self.is_round_due() {
+            cancel.request(Stop::Cancelled);
+        }
+        match read(&cancel) {
+            Err(failure) if failure.code != Code::Cancelled => tracing::warn!("{failure}"),
+            Ok(()) | Err(_) => {}
+        }
+        lock(&self.releases).reading = None;
     }
 
     /// Ends the reading that the engine's thread is at, because it is wanted for something else: what
@@ -194,14 +181,16 @@ impl Shared {
     /// common beat.
     pub(super) fn until_reading(&self, at_most: Duration) -> Duration {
         let settings = self.settings();
-        if !self.is_resident
-            || !settings.upgrade.follows()
-            || every(&settings.upgrade) >= pulse::PERIOD
-        {
+        if !self.is_resident || every(&settings.upgrade) >= pulse::PERIOD {
             return at_most;
         }
-        let left = lock(&self.releases).pace.due().saturating_sub(self.tick());
-        at_most.min(Duration::from_millis(left))
+        let releases = settings
+            .upgrade
+            .follows()
+            .then(|| lock(&self.releases).pace.due());
+        let due = releases.into_iter().chain(self.follow_due(&settings)).min();
+        let left = due.map(|due| due.saturating_sub(self.tick()));
+        left.map_or(at_most, |left| at_most.min(Duration::from_millis(left)))
     }
 
     /// Takes notice of another feed, and of another Nix.
@@ -218,7 +207,7 @@ impl Shared {
 
     /// Forgets what another feed than that of the settings said. Says whether that was anything.
     fn follow_source(&self, settings: &Settings) -> bool {
-        let source = Source::of(&settings.upgrade);
+        let source = Source::of_releases(settings);
         let mut releases = lock(&self.releases);
         if releases.source.as_ref() == Some(&source) {
             return false;
@@ -229,7 +218,7 @@ impl Shared {
             true => Pace::after_boot(self.tick(), every(&settings.upgrade), chance),
             false => Pace::at_once(self.tick()),
         };
-        let is_other = !is_first || source.feed.is_empty();
+        let is_other = !is_first || source.url.is_empty();
         releases.source = Some(source);
         releases.feed = None;
         releases.standing = Standing::default();
@@ -259,7 +248,7 @@ impl Shared {
     }
 
     /// What is known changed: those who watch are told, and findings are made of it.
-    fn tell_of_releases(&self) {
+    pub(super) fn tell_of_releases(&self) {
         self.tell(Change::Status);
         self.notice(Cause::Feed, Areas::one("upgrade"));
     }
@@ -267,8 +256,14 @@ impl Shared {
     /// What is known of the feed, for findings.
     pub(super) fn feed_facts(&self) -> FeedFacts {
         let settings = self.settings();
+        let follow = self.follow_facts(&settings);
+        let now = self.host.clock.now();
         if !settings.upgrade.follows() {
-            return FeedFacts::default();
+            return FeedFacts {
+                follow,
+                now,
+                ..FeedFacts::default()
+            };
         }
         let current = self.nix_version();
         let releases = lock(&self.releases);
@@ -276,13 +271,14 @@ impl Shared {
         let offered = releases.newer_than(&current);
         // What was said of another feed says nothing of this one.
         let source = releases.source.as_ref();
-        let is_same = source.is_none_or(|it| it.feed == settings.upgrade.feed);
+        let is_same = source.is_none_or(|it| it.url == settings.upgrade.feed);
         FeedFacts {
+            follow,
             feed: redact(&settings.upgrade.feed),
             offered: offered.map(|it| (it.version.clone(), it.notes.clone())),
             current,
             trouble: memory.trouble.clone().filter(|_| is_same),
-            now: self.host.clock.now(),
+            now,
         }
     }
 
@@ -308,10 +304,13 @@ impl Shared {
         let inhibitors = self.inhibitors.standing();
         let inhibitors = inhibitors.iter().map(ToString::to_string).collect();
         let fleet_lock = self.slot_words();
+        let (following, follow_state) = self.follow_status(&settings);
         if !settings.upgrade.follows() {
             return UpgradeStatus {
                 inhibitors,
                 fleet_lock,
+                following,
+                follow_state,
                 ..UpgradeStatus::default()
             };
         }
@@ -329,6 +328,8 @@ impl Shared {
             feed_trouble: trouble.map(|it| it.message.clone()).unwrap_or_default(),
             fleet_lock,
             inhibitors,
+            following,
+            follow_state,
         }
     }
 }

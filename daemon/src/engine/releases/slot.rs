@@ -216,7 +216,7 @@ impl Shared {
 
     /// Asks for this machine's turn before an operation is begun without a hand, so that nothing else
     /// waits behind it. Says whether it has it; where nobody is to be asked it has.
-    pub(super) fn takes_turn(&self, settings: &Settings) -> bool {
+    pub(in super::super) fn takes_turn(&self, settings: &Settings) -> bool {
         let Some(turn) = Turn::of(settings) else {
             return true;
         };

@@ -51,6 +51,8 @@ impl Run<'_> {
             return self.enter(Event::Resume).map(|()| false);
         }
         self.shared
+            .keep_following_beside(&self.record, &self.cancel);
+        self.shared
             .sleep(backoff::pause(waiting.tries, backoff::chance()));
         self.has_rested = true;
         Ok(false)

@@ -83,6 +83,7 @@ impl Store {
         let mut timeline = self.timeline().unwrap_or_else(|| Timeline::new(now));
         let latest = history.latest().max(breaker::latest(&breakers));
         let latest = latest.max(self.releases().ladders.latest());
+        let latest = latest.max(self.following().ladders.latest());
         timeline.not_before(latest);
         let breakers = Breakers::restored(breakers);
         Remembered {

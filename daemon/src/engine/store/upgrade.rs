@@ -5,10 +5,12 @@ use super::health::TIMELINE_KEY;
 use super::{Change, Store, StoreError};
 use crate::health::timeline::Timeline;
 use crate::upgrade::autopilot::Memory;
+use crate::upgrade::follow;
 use crate::upgrade::turn::Slot;
 
 const SLOT_KEY: &[u8] = b"u/slot";
 const MEMORY_KEY: &[u8] = b"u/memory";
+const FOLLOW_KEY: &[u8] = b"u/follow";
 
 impl Change {
     /// Remembers the highest serial that was seen of a feed and channel.
@@ -30,6 +32,16 @@ impl Change {
     pub fn releases(&mut self, timeline: &Timeline, memory: &Memory) -> Result<(), StoreError> {
         self.put(TIMELINE_KEY.to_vec(), timeline)?;
         self.put(MEMORY_KEY.to_vec(), memory)
+    }
+
+    /// Remembers what became of going to what the feed of `[system] follow` names.
+    pub fn following(
+        &mut self,
+        timeline: &Timeline,
+        memory: &follow::Memory,
+    ) -> Result<(), StoreError> {
+        self.put(TIMELINE_KEY.to_vec(), timeline)?;
+        self.put(FOLLOW_KEY.to_vec(), memory)
     }
 }
 
@@ -53,6 +65,15 @@ impl Store {
     /// What became of upgrades without a hand.
     pub fn releases(&self) -> Memory {
         let read = self.get(MEMORY_KEY).unwrap_or_else(|error| {
+            tracing::error!("{error}");
+            None
+        });
+        read.unwrap_or_default()
+    }
+
+    /// What became of going to what the feed of `[system] follow` names.
+    pub fn following(&self) -> follow::Memory {
+        let read = self.get(FOLLOW_KEY).unwrap_or_else(|error| {
             tracing::error!("{error}");
             None
         });
@@ -83,14 +104,21 @@ mod tests {
         change
             .releases(&Timeline::new(&now(1, 0, 0)), &memory)
             .unwrap();
+        let mut following = follow::Memory::default();
+        following
+            .ladders
+            .failed("system", "/a", true, "x", at(6000));
+        let line = Timeline::new(&now(1, 0, 0));
+        change.following(&line, &following).unwrap();
         store.commit(change).unwrap();
         drop(store);
         let store = Store::open(folder.path()).unwrap();
         assert_eq!(store.serial("https://a", "stable").unwrap(), 7);
         assert_eq!(store.serial("https://a", "edge").unwrap(), 0);
         assert_eq!(store.releases(), memory);
+        assert_eq!(store.following(), following);
         // What is remembered is never later than now.
         let later = store.health(&now(2, 10, 0));
-        assert!(later.timeline.at(&now(2, 10, 0)).steady >= 5000);
+        assert!(later.timeline.at(&now(2, 10, 0)).steady >= 6000);
     }
 }

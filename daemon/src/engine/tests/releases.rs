@@ -507,6 +507,31 @@ fn the_numbers_are_written_to_the_file_of_the_settings() {
 }
 
 #[test]
+fn a_feed_that_is_both_is_read_once_for_both() {
+    let (fixture, publisher) = (machine(), Publisher::default());
+    let mut both = feed(7, vec![release(NEW, 1.0)]);
+    let target = nixctl_proto::feed::Target {
+        toplevel: "/run/new".to_owned(),
+        from: None,
+    };
+    both.targets.insert("web".to_owned(), target);
+    publisher.says(Ok(both));
+    let engine = start(&fixture, &publisher, UpgradePolicy::Notify);
+    let mut settings = (*engine.settings()).clone();
+    settings.system.follow = FEED.to_owned();
+    settings.system.group = "web".to_owned();
+    engine.set_settings(settings);
+    ask(&engine).unwrap();
+    assert_eq!(engine.status().upgrade.available, NEW);
+    // What the planner makes of it has no effect, so that it rests then.
+    until("it is named", || {
+        engine.status().upgrade.follow_state == "held"
+    });
+    assert_eq!(publisher.asked(), 1);
+    stop(engine);
+}
+
+#[test]
 fn nobody_waits_for_a_publisher_that_does_not_answer() {
     let (fixture, publisher) = (machine(), Publisher::default());
     publisher.hangs.store(true, Ordering::SeqCst);

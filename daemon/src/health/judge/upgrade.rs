@@ -11,27 +11,39 @@ use crate::health::look::upgrade::{FeedFacts, Trouble};
 const AWAY_FOR_LONG: u64 = 3 * 24 * 3_600_000;
 
 pub(super) fn judge(facts: &FeedFacts) -> Vec<Found> {
-    if facts.feed.is_empty() {
-        return Vec::new();
-    }
-    let trouble = facts.trouble.as_ref().map(|it| trouble(facts, it));
-    let news = facts.offered.as_ref().map(|it| news(facts, it));
-    trouble.into_iter().chain(news).collect()
+    let of = |feed: &String, it: Option<&Trouble>| {
+        let it = it.filter(|_| !feed.is_empty());
+        it.map(|it| trouble(feed, it, facts.now))
+    };
+    let follow = &facts.follow;
+    let releases = of(&facts.feed, facts.trouble.as_ref());
+    let system = of(&follow.feed, follow.trouble.as_ref());
+    let news = facts.offered.as_ref().filter(|_| !facts.feed.is_empty());
+    let news = news.map(|it| news_of(facts, it));
+    let blocked = follow.blocked.as_ref();
+    let blocked = blocked.map(|why| {
+        Found::new(Check::FollowBlocked, &follow.group)
+            .seen(why)
+            .expected("the generation that the feed names for this machine's group")
+            .help("nixctl status")
+    });
+    let all = [releases, system, news, blocked];
+    all.into_iter().flatten().collect()
 }
 
-fn trouble(facts: &FeedFacts, trouble: &Trouble) -> Found {
+fn trouble(feed: &str, trouble: &Trouble, now: u64) -> Found {
     let check = check_of(trouble.code);
-    let found = Found::new(check, &facts.feed)
+    let found = Found::new(check, feed)
         .seen(&trouble.message)
         .expected("a feed that is signed, in its time and in its form");
     match check {
-        Check::FeedUntrusted => found.help("compare `upgrade.feed_keys` with the publisher's keys"),
+        Check::FeedUntrusted => found.help("compare the keys in the settings with the publisher's"),
         Check::FeedStale => found.help("set the clock if it is wrong, else ask the publisher"),
         Check::FeedMalformed => {
             found.help("ask the publisher to look with `nixctl release verify`")
         }
         _ => {
-            let is_long = facts.now.saturating_sub(trouble.since) >= AWAY_FOR_LONG;
+            let is_long = now.saturating_sub(trouble.since) >= AWAY_FOR_LONG;
             let severity = if is_long {
                 Severity::Warning
             } else {
@@ -54,7 +66,7 @@ fn check_of(code: Code) -> Check {
     }
 }
 
-fn news(facts: &FeedFacts, (version, notes): &(String, String)) -> Found {
+fn news_of(facts: &FeedFacts, (version, notes): &(String, String)) -> Found {
     let mut seen = format!("Nix {version} is there");
     if let Some(line) = notes.lines().next().filter(|it| !it.trim().is_empty()) {
         seen = format!("{seen}: {line}");
@@ -69,6 +81,7 @@ fn news(facts: &FeedFacts, (version, notes): &(String, String)) -> Found {
 mod tests {
     use super::super::testing::ids;
     use super::*;
+    use crate::health::look::upgrade::FollowFacts;
 
     fn facts(code: Option<Code>) -> FeedFacts {
         FeedFacts {
@@ -119,6 +132,33 @@ mod tests {
             };
             assert_eq!(judge(&facts)[0].severity, severity, "{passed}");
         }
+    }
+
+    #[test]
+    fn what_the_system_follows_is_found_beside_releases() {
+        let follow = FollowFacts {
+            feed: "https://a.example/fleet.json".to_owned(),
+            trouble: facts(Some(Code::FeedStale)).trouble,
+            group: "web".to_owned(),
+            blocked: Some("system /x failed once".to_owned()),
+        };
+        let none = FeedFacts {
+            feed: String::new(),
+            offered: Some(("2.34.8".to_owned(), String::new())),
+            follow: follow.clone(),
+            ..facts(Some(Code::Network))
+        };
+        let [stale, blocked] = [
+            "upgrade.feed-stale https://a.example/fleet.json",
+            "upgrade.follow-blocked web",
+        ];
+        assert_eq!(ids(&judge(&none)), [stale, blocked]);
+        let both = FeedFacts {
+            follow,
+            ..facts(Some(Code::Network))
+        };
+        let releases = "upgrade.feed-missing https://a.example/feed.json";
+        assert_eq!(ids(&judge(&both)), [releases, stale, blocked]);
     }
 
     #[test]

@@ -130,6 +130,12 @@ pub(crate) static NO_FEED: upgrade::FeedFacts = upgrade::FeedFacts {
     current: String::new(),
     trouble: None,
     now: 0,
+    follow: upgrade::FollowFacts {
+        feed: String::new(),
+        trouble: None,
+        group: String::new(),
+        blocked: None,
+    },
 };
 
 /// Whether something should be mounted at /nix or below, and is not.

@@ -16,6 +16,21 @@ pub struct FeedFacts {
     pub trouble: Option<Trouble>,
     /// Now, in milliseconds since 1970.
     pub now: u64,
+    /// What is known of the feed that the system follows.
+    pub follow: FollowFacts,
+}
+
+/// What is known of the feed that names a generation for this machine.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FollowFacts {
+    /// Where it is, without a password; empty: there is none, or it is the one of releases.
+    pub feed: String,
+    /// Why it is not gone by.
+    pub trouble: Option<Trouble>,
+    /// The group of this machine.
+    pub group: String,
+    /// Why the machine does not get by itself to what is named.
+    pub blocked: Option<String>,
 }
 
 /// Why the feed is not gone by.

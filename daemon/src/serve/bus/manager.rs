@@ -330,6 +330,16 @@ impl Manager {
         Ok(self.status().await?.upgrade.fleet_lock)
     }
 
+    #[zbus(property)]
+    async fn following(&self) -> fdo::Result<String> {
+        Ok(self.status().await?.upgrade.following)
+    }
+
+    #[zbus(property)]
+    async fn follow_state(&self) -> fdo::Result<String> {
+        Ok(self.status().await?.upgrade.follow_state)
+    }
+
     #[zbus(property(emits_changed_signal = "false"))]
     async fn inhibitors(&self) -> fdo::Result<Vec<String>> {
         Ok(self.status().await?.upgrade.inhibitors)
@@ -368,6 +378,11 @@ pub fn properties(status: &Status) -> Vec<(&'static str, Value<'static>)> {
             Value::from(status.upgrade.feed_trouble.clone()),
         ),
         ("FleetLock", Value::from(status.upgrade.fleet_lock.clone())),
+        ("Following", Value::from(status.upgrade.following.clone())),
+        (
+            "FollowState",
+            Value::from(status.upgrade.follow_state.clone()),
+        ),
     ]
 }
 

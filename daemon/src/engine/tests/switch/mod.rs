@@ -10,6 +10,7 @@ use world::{World, lasting, passing, plan, replay, script};
 
 mod cut;
 mod fleet;
+mod follow;
 mod waiting;
 mod world;
 
