@@ -22,7 +22,7 @@ pub use system::{
 
 /// Installs Nix on this machine, says how it is, and takes it off again.
 #[derive(Debug, Parser)]
-#[command(name = "nixctl", version, arg_required_else_help = true)]
+#[command(name = "nixctl", version = nixctl_proto::version(), arg_required_else_help = true)]
 #[command(after_help = EXIT_CODES)]
 pub struct Cli {
     /// Options of every verb.
@@ -198,6 +198,37 @@ pub struct UpgradeWhat {
     pub restore_database: bool,
 }
 
+/// What to replace nixctl itself by.
+#[derive(Debug, Clone, Default, Args)]
+pub struct SelfUpgradeWhat {
+    /// Version to go to, of those that the release feed has or that are kept here
+    #[arg(long, value_name = "V", conflicts_with = "source")]
+    pub to: Option<String>,
+    /// Archive of a release: a URL or a path
+    #[arg(long, value_name = "URL-or-PATH", value_hint = ValueHint::AnyPath)]
+    pub source: Option<String>,
+    /// SHA-256 that the archive must have
+    #[arg(long, value_name = "HEX", value_parser = sha256)]
+    pub sha256: Option<String>,
+    /// Go back to the version before the last upgrade, which is kept
+    #[arg(long, conflicts_with_all = ["to", "source", "sha256"])]
+    pub rollback: bool,
+}
+
+/// `nixctl daemon upgrade`
+#[derive(Debug, Args)]
+pub struct SelfUpgrade {
+    /// What to go to.
+    #[command(flatten)]
+    pub what: SelfUpgradeWhat,
+    /// Say which version there is to go to, and do nothing
+    #[arg(long, conflicts_with_all = ["dry_run", "yes", "no_wait", "reason"])]
+    pub check: bool,
+    /// How.
+    #[command(flatten)]
+    pub going: Going,
+}
+
 /// How to go about a change.
 #[derive(Debug, Clone, Default, Args)]
 pub struct Going {
@@ -331,6 +362,8 @@ pub enum Plan {
     Uninstall(UninstallWhat),
     /// What `nixctl upgrade` would do
     Upgrade(UpgradeWhat),
+    /// What `nixctl daemon upgrade` would do
+    DaemonUpgrade(SelfUpgradeWhat),
     /// What `nixctl switch` would do
     Switch(PlanSwitch),
     /// What `nixctl rollback` would do
@@ -427,6 +460,8 @@ pub enum DaemonVerb {
     Run,
     /// Put it on this machine and start it
     Install(Going),
+    /// Replace nixctl itself, both programs, by another version of it
+    Upgrade(SelfUpgrade),
     /// Take it off this machine
     Uninstall(Going),
     /// Show whether it runs, its version and how it can be reached

@@ -11,7 +11,9 @@ use nixctl_proto::feed::compare;
 use nixctl_proto::health::{Findings, HealthEvent};
 use nixctl_proto::operation::JournalLine;
 use nixctl_proto::plan::{DiffEntry, Plan};
-use nixctl_proto::request::{InstallRequest, OperationRequest, RequestOptions, UpgradeRequest};
+use nixctl_proto::request::{
+    InstallRequest, OperationRequest, RequestOptions, SelfUpgradeRequest, UpgradeRequest,
+};
 use nixctl_proto::settings::{self, SettingView};
 use nixctl_proto::status::Status;
 use nixctl_proto::{Code, Failure, Generation, OperationId, OperationView};
@@ -292,6 +294,19 @@ impl Backend for Local {
         let wanted = release::asked_version(&request.wanted(), &settings.install);
         let is_older = |wanted: String| compare(&wanted, &current) == Ordering::Less;
         request.rollback || wanted.is_some_and(is_older)
+    }
+
+    fn self_goes_back(&self, request: &SelfUpgradeRequest) -> bool {
+        let is_older = |wanted: String| compare(&wanted, nixctl_proto::version()) == Ordering::Less;
+        if request.rollback {
+            let previous = self.engine.previous_self();
+            return previous.is_some_and(is_older);
+        }
+        release::asked_nixctl(&request.wanted()).is_some_and(is_older)
+    }
+
+    fn leaves(&self) -> bool {
+        self.engine.leaves()
     }
 
     fn is_trusted(&self, request: &InstallRequest) -> bool {

@@ -13,10 +13,11 @@ use tokio::runtime::Handle;
 use crate::host::{in_image, leashed};
 use crate::logging::{self, Level, LogControl};
 use crate::serve::{self, Backend, bus};
+use crate::takeover::{Edition, fault, keeper};
 
 /// The privileged daemon that owns Nix on a machine.
 #[derive(Debug, Parser)]
-#[command(name = "nixctld", version, max_term_width = 100)]
+#[command(name = "nixctld", version = nixctl_proto::version(), max_term_width = 100)]
 pub struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -35,6 +36,12 @@ enum Command {
     /// Look whether a database is sound, for a daemon that started this process
     #[command(hide = true)]
     ExamineDatabase(ExamineDatabase),
+    /// Say, as JSON, what this build is and what it fits
+    #[command(hide = true)]
+    Describe,
+    /// Keep the version of before, around each start of another one
+    #[command(hide = true)]
+    Takeover(Takeover),
     /// Run a program that ends with the daemon that started this process
     #[command(hide = true)]
     Leashed(Leashed),
@@ -90,6 +97,13 @@ pub struct Leashed {
     command: Vec<OsString>,
 }
 
+/// When it is run.
+#[derive(Debug, Args)]
+pub struct Takeover {
+    /// Before a start or after it.
+    when: keeper::When,
+}
+
 /// Opens the backend; the handle is of the runtime that serves.
 pub type Open = fn(&Serve, Handle) -> Result<Arc<dyn Backend>, Failure>;
 
@@ -117,10 +131,29 @@ pub fn main(parts: Parts) -> ExitCode {
         Command::ExamineDatabase(what) => (parts.examine)(&what.path, what.of_nix),
         Command::InImage(what) => in_image::run(&what.root, &what.command),
         Command::Leashed(what) => leashed::run(what.parent, &what.command),
+        Command::Describe => describe(),
+        Command::Takeover(what) => {
+            let _log = logging::start(Level::default());
+            keeper::main(what.when)
+        }
+    }
+}
+
+/// Another version asks, before this one is put in its place.
+fn describe() -> ExitCode {
+    match serde_json::to_string(&Edition::own()) {
+        Ok(text) => {
+            println!("{text}");
+            ExitCode::SUCCESS
+        }
+        Err(_) => ExitCode::FAILURE,
     }
 }
 
 fn serve(options: Serve, open: Open) -> ExitCode {
+    if !options.private {
+        fault::at_start();
+    }
     let log = logging::start(Level::default()).unwrap_or_else(|_| LogControl::detached());
     let serving = serve::Options {
         private: options.private,

@@ -6,6 +6,7 @@
 //! [`resource`] knows each kind of thing nixctl owns; [`payload`] fetches and unpacks releases;
 //! [`health`] looks whether all of that is as it should be, and says what helps;
 //! [`switch`] moves a system from one generation to another;
+//! [`takeover`] replaces nixctl itself;
 //! [`upgrade`] replaces Nix by another version of it, and decides when;
 //! [`host`] is the only room that touches the machine.
 
@@ -23,4 +24,5 @@ pub mod pulse;
 pub mod resource;
 pub mod serve;
 pub mod switch;
+pub mod takeover;
 pub mod upgrade;

@@ -279,6 +279,16 @@ catalogue! {
     Internal = 9001, Failed, "internal error: nixctl met a case it should have handled",
         help "run `nixctl show OP` and report what it prints",
         "This is a bug. The daemon stays up and the operation was undone.";
+
+    NotReplaceable = 1043, Refused, "nixctl cannot replace itself on this machine",
+        help "replace its programs as they were put here: with `nixctl daemon install`, or by the system's packages",
+        "For nixctl to replace itself, systemd must run the daemon and start it again, and its programs must have been put on this machine by `nixctl daemon install`. What others put there, others replace.";
+    Unusable = 2043, Failed, "the other version of nixctl does not start here, or does not fit",
+        help "see why above; take an archive for this system, of a version next to this one",
+        "Before anything is exchanged the other nixctld is run, without any right, and asked what it is. It did not start or answer, is not the version that was asked for, or cannot read the state of the one that runs.";
+    TakenBack = 2044, Failed, "the other nixctld did not serve, so the one before is back",
+        help "see why above, and its log: `journalctl -u nixctld`",
+        "After the programs are exchanged the other daemon must start, answer, and leave nothing worse than it was, within a time. It did not, so the programs and the state of before were put back, and the daemon of before runs again.";
 }
 
 impl Code {

@@ -20,11 +20,15 @@ pub mod plan;
 pub mod request;
 pub mod settings;
 pub mod status;
+mod version;
 
 pub use code::{Code, Exit};
 pub use failure::Failure;
 pub use generation::Generation;
 pub use operation::{OperationId, OperationKind, OperationState, OperationView};
+#[cfg(feature = "fault-injection")]
+pub use version::marked;
+pub use version::version;
 
 /// Well-known name of the daemon on the system bus.
 pub const BUS_NAME: &str = "org.nixctl1";
@@ -40,5 +44,5 @@ pub const SOCKET_PATH: &str = "/var/run/nixctl/socket";
 pub const SOCKET_PATH: &str = "/run/nixctl/socket";
 /// Group whose members may change things without a password (root-equivalent, empty by default).
 pub const ADMIN_GROUP: &str = "nixctl";
-/// Version of both programs.
+/// Version that both programs are built as; [`version`] is the one that is told.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

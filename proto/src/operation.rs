@@ -106,6 +106,8 @@ pub enum OperationKind {
     Repair,
     /// Replaces Nix by another version of it.
     Upgrade,
+    /// Replaces nixctl itself by another version of it.
+    SelfUpgrade,
 }
 
 impl OperationKind {
@@ -120,6 +122,7 @@ impl OperationKind {
             OperationKind::Rollback => "rollback",
             OperationKind::Repair => "repair",
             OperationKind::Upgrade => "upgrade",
+            OperationKind::SelfUpgrade => "self-upgrade",
         }
     }
 }

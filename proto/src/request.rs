@@ -165,6 +165,34 @@ impl UpgradeRequest {
     }
 }
 
+/// Asks for nixctl itself to be replaced by another version of it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SelfUpgradeRequest {
+    /// Version to go to: one that the release feed has, or what the source must hold; `None`: what
+    /// the feed offers.
+    pub version: Option<String>,
+    /// An archive with both programs: an http(s) URL or an absolute path as the daemon sees it.
+    pub source: Option<String>,
+    /// Expected SHA-256 of the archive, 64 hexadecimal digits.
+    pub sha256: Option<String>,
+    /// Back to the version before the last upgrade, whose programs are still there.
+    pub rollback: bool,
+    /// Set by the daemon alone: who asked may go to an older version.
+    pub may_be_older: bool,
+}
+
+impl SelfUpgradeRequest {
+    /// The release that it asks for, as an install would.
+    pub fn wanted(&self) -> InstallRequest {
+        InstallRequest {
+            version: self.version.clone(),
+            source: self.source.clone(),
+            sha256: self.sha256.clone(),
+            ..InstallRequest::default()
+        }
+    }
+}
+
 /// A change of the machine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -185,6 +213,8 @@ pub enum OperationRequest {
     Repair(RepairRequest),
     /// See [`UpgradeRequest`].
     Upgrade(UpgradeRequest),
+    /// See [`SelfUpgradeRequest`].
+    SelfUpgrade(SelfUpgradeRequest),
 }
 
 impl OperationRequest {
@@ -199,6 +229,7 @@ impl OperationRequest {
             OperationRequest::Rollback(_) => OperationKind::Rollback,
             OperationRequest::Repair(_) => OperationKind::Repair,
             OperationRequest::Upgrade(_) => OperationKind::Upgrade,
+            OperationRequest::SelfUpgrade(_) => OperationKind::SelfUpgrade,
         }
     }
 }

@@ -219,7 +219,9 @@ async fn agree(
 fn may_be_needless(request: &OperationRequest) -> bool {
     matches!(
         request,
-        OperationRequest::Repair(_) | OperationRequest::Upgrade(_)
+        OperationRequest::Repair(_)
+            | OperationRequest::Upgrade(_)
+            | OperationRequest::SelfUpgrade(_)
     )
 }
 
@@ -253,7 +255,8 @@ pub fn takes_off(request: &OperationRequest) -> bool {
         | OperationRequest::Switch(_)
         | OperationRequest::Rollback(_)
         | OperationRequest::Repair(_)
-        | OperationRequest::Upgrade(_) => false,
+        | OperationRequest::Upgrade(_)
+        | OperationRequest::SelfUpgrade(_) => false,
     }
 }
 

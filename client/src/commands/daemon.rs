@@ -4,10 +4,10 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 use nixctl_proto::request::OperationRequest;
-use nixctl_proto::{Code, Exit, Failure, SOCKET_PATH, VERSION};
+use nixctl_proto::{Code, Exit, Failure, SOCKET_PATH};
 use serde::Serialize;
 
-use super::{Context, Outcome, bootstrap, change};
+use super::{Context, Outcome, bootstrap, change, upgrade};
 use crate::cli::DaemonVerb;
 use crate::connect::systemd::{self, Unit};
 use crate::connect::{Connection, Options, bus, private};
@@ -24,6 +24,7 @@ pub async fn run(context: &mut Context, verb: Option<DaemonVerb>) -> Outcome {
             change::check_consent(context, &going)?;
             bootstrap::daemon(context, bootstrap::self_install()?, &going).await
         }
+        Some(DaemonVerb::Upgrade(upgrade)) => upgrade::run_of_nixctl(context, upgrade).await,
         Some(DaemonVerb::Uninstall(going)) => {
             change::check_consent(context, &going)?;
             bootstrap::daemon(context, OperationRequest::SelfUninstall, &going).await
@@ -72,7 +73,7 @@ async fn status(context: &mut Context) -> Outcome {
         .iter()
         .find_map(|transport| transport.version.clone());
     let document = Document {
-        client: VERSION,
+        client: nixctl_proto::version(),
         daemon: daemon.clone().unwrap_or_default(),
         unit: systemd::service().await,
         transports,

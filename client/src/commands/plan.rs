@@ -27,6 +27,7 @@ async fn operation(context: &mut Context, plan: cli::Plan) -> Outcome {
         cli::Plan::Install(what) => (install::request(what)?, None),
         cli::Plan::Uninstall(what) => (uninstall::request(&what), None),
         cli::Plan::Upgrade(what) => (upgrade::request(what)?, None),
+        cli::Plan::DaemonUpgrade(what) => (upgrade::of_nixctl(what)?, None),
         cli::Plan::Switch(plan) => (switch::request(plan.what)?, plan.picture.file),
         cli::Plan::Rollback(plan) => (rollback::request(plan.what)?, plan.picture.file),
         cli::Plan::Repair(what) => (repair::request(what), None),

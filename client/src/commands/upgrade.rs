@@ -1,7 +1,7 @@
-//! `nixctl upgrade`
+//! `nixctl upgrade`, and `nixctl daemon upgrade` for nixctl itself
 
 use nixctl_proto::plan::Plan;
-use nixctl_proto::request::{OperationRequest, UpgradeRequest};
+use nixctl_proto::request::{OperationRequest, SelfUpgradeRequest, UpgradeRequest};
 use nixctl_proto::{Exit, Failure};
 use serde::Serialize;
 
@@ -33,6 +33,29 @@ pub async fn run(context: &mut Context, upgrade: cli::Upgrade) -> Outcome {
     change::run(context, connection, request, &upgrade.going, None).await
 }
 
+/// Replaces nixctl itself.
+pub async fn run_of_nixctl(context: &mut Context, upgrade: cli::SelfUpgrade) -> Outcome {
+    let request = of_nixctl(upgrade.what)?;
+    if upgrade.check {
+        return check(context, &request).await;
+    }
+    change::check_consent(context, &upgrade.going)?;
+    let connection = Connection::open(&context.options).await?;
+    change::run(context, connection, request, &upgrade.going, None).await
+}
+
+/// The request for nixctl itself, with a path as the daemon must see it.
+pub fn of_nixctl(what: cli::SelfUpgradeWhat) -> Result<OperationRequest, Failure> {
+    let source = what.source.as_deref().map(install::absolute).transpose()?;
+    Ok(OperationRequest::SelfUpgrade(SelfUpgradeRequest {
+        version: what.to,
+        source,
+        sha256: what.sha256,
+        rollback: what.rollback,
+        may_be_older: false,
+    }))
+}
+
 /// The request, with a path as the daemon must see it.
 pub fn request(what: cli::UpgradeWhat) -> Result<OperationRequest, Failure> {
     let source = what.source.as_deref().map(install::absolute).transpose()?;
@@ -57,9 +80,16 @@ async fn check(context: &mut Context, request: &OperationRequest) -> Outcome {
         .await?;
     if context.json {
         context.terminal.json(&Check {
-            current: &status.nix_version,
+            current: match request {
+                OperationRequest::SelfUpgrade(_) => &status.version,
+                _ => &status.nix_version,
+            },
             available: !plan.is_empty(),
-            waits: &status.upgrade.waits,
+            waits: match request {
+                // What holds an upgrade of Nix.
+                OperationRequest::SelfUpgrade(_) => "",
+                _ => &status.upgrade.waits,
+            },
             plan: &plan,
         });
         return Ok(Exit::Done);

@@ -178,6 +178,7 @@ pub fn achievement(kind: OperationKind) -> &'static str {
         OperationKind::Rollback => "the system is back",
         OperationKind::Repair => "the repair is done",
         OperationKind::Upgrade => "Nix is replaced",
+        OperationKind::SelfUpgrade => "nixctl is replaced",
     }
 }
 

@@ -58,7 +58,10 @@ pub fn steps(plan: &Plan, detailed: bool, style: Style) -> Vec<String> {
         }
     }
     // The title says so itself.
-    let is_told = matches!(plan.kind, OperationKind::Repair | OperationKind::Upgrade);
+    let is_told = matches!(
+        plan.kind,
+        OperationKind::Repair | OperationKind::Upgrade | OperationKind::SelfUpgrade
+    );
     if plan.is_empty() && !is_told {
         lines.push("  nothing to do".to_owned());
     }
@@ -88,7 +91,8 @@ fn takes_off(plan: &Plan) -> bool {
         | OperationKind::Switch
         | OperationKind::Rollback
         | OperationKind::Repair
-        | OperationKind::Upgrade => false,
+        | OperationKind::Upgrade
+        | OperationKind::SelfUpgrade => false,
     }
 }
 

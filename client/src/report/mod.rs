@@ -11,7 +11,7 @@ mod words;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use nixctl_proto::{Failure, VERSION};
+use nixctl_proto::Failure;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -63,7 +63,7 @@ pub async fn make(
     let report = Report {
         about: "made by `nixctl report`; names, addresses and secrets are left out",
         made: moment(now()),
-        nixctl: VERSION,
+        nixctl: nixctl_proto::version(),
         system: system(root),
         status: section(connection, async |it| it.status().await).await,
         findings: section(connection, async |it| it.findings().await).await,
@@ -209,7 +209,7 @@ mod tests {
         let document = make(Err(&failure), Path::new("/nonexistent"), &names()).await;
         let document = document.unwrap();
         assert_eq!(document["status"]["error"]["message"], "nobody answered");
-        assert_eq!(document["nixctl"], VERSION);
+        assert_eq!(document["nixctl"], nixctl_proto::VERSION);
     }
 
     #[test]

@@ -46,6 +46,10 @@ shipped! {
     NIXCTLD_SERVICE = "/etc/systemd/system/nixctld.service";
     /// Where our program is when /usr/local cannot be written.
     NIXCTLD_PROGRAM = "/etc/systemd/system/nixctld.service.d/program.conf";
+    /// What tells systemd that another version of us has to prove itself.
+    NIXCTLD_TAKEOVER = "/etc/systemd/system/nixctld.service.d/takeover.conf";
+    /// The same where /usr/local cannot be written.
+    NIXCTLD_TAKEOVER_OPT = "/etc/systemd/system/nixctld.service.d/takeover-opt.conf";
     /// Our own socket.
     NIXCTLD_SOCKET = "/etc/systemd/system/nixctld.socket";
     /// The group of those who may change things without a password.

@@ -47,6 +47,7 @@ fn names(steps: &[Step]) -> Vec<String> {
             Step::Discard(_) => "discard".to_owned(),
             Step::Switch(_) => "switch".to_owned(),
             Step::Mend(_) => "mend".to_owned(),
+            Step::SelfUpgrade(step) => step.describe().id,
             Step::Upgrade(_) => "upgrade".to_owned(),
             Step::Remove(..) => "remove".to_owned(),
             Step::Adopt(Resource::NixTree(_), Undo::Created) => "adopt tree".to_owned(),

@@ -20,6 +20,7 @@ use crate::resource::Resource;
 use crate::resource::group::Group;
 use crate::resource::program::Program;
 use crate::resource::service::Service;
+use crate::takeover;
 
 /// Where programs go.
 pub const PROGRAMS_DIR: &str = "/usr/local/bin";
@@ -153,7 +154,9 @@ pub fn is_own(resource: &Resource) -> bool {
         Resource::Group(group) => group.name == ADMIN_GROUP,
         Resource::File(it) => in_folder(&it.path),
         Resource::Directory(it) => {
-            in_folder(&it.path) || own_folders().contains(&it.path.as_path())
+            in_folder(&it.path)
+                || own_folders().contains(&it.path.as_path())
+                || takeover::is_in_library(&it.path)
         }
         Resource::Service(it) => it.enable.iter().any(|unit| UNITS.contains(&unit.as_str())),
         _ => false,
@@ -161,9 +164,10 @@ pub fn is_own(resource: &Resource) -> bool {
 }
 
 /// Folders that only we may have made.
-fn own_folders() -> [&'static Path; 20] {
+fn own_folders() -> [&'static Path; 21] {
     [
         "/usr/local",
+        "/usr/local/lib",
         PROGRAMS_DIR,
         "/opt",
         "/opt/nixctl",

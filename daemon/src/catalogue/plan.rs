@@ -228,7 +228,8 @@ fn needed(steps: Vec<Step>, unpacked: bool, complete: bool) -> Vec<Step> {
         | Step::Remove(..)
         | Step::Switch(_)
         | Step::Mend(_)
-        | Step::Upgrade(_) => true,
+        | Step::Upgrade(_)
+        | Step::SelfUpgrade(_) => true,
     };
     steps.into_iter().filter(keep).collect()
 }
@@ -279,7 +280,8 @@ fn look(
             | Step::Discard(_)
             | Step::Switch(_)
             | Step::Mend(_)
-            | Step::Upgrade(_) => PlanAction::Run,
+            | Step::Upgrade(_)
+            | Step::SelfUpgrade(_) => PlanAction::Run,
         };
         lines.push(PlanStep {
             id,

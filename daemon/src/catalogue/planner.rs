@@ -7,13 +7,16 @@ use nixctl_proto::{Code, Failure, OperationKind};
 use super::facts::{Facts, FactsError};
 use super::preflight::{self, Needs};
 use super::{Planned, adopt, plan};
+use crate::engine::step::PlannedStep;
 use crate::engine::{Planner, Question};
 use crate::health;
 use crate::payload::http::Client;
 use crate::payload::url::Url;
 use crate::payload::{PayloadError, Release, Source, estimate, release};
 use crate::resource::ResourceError;
-use crate::{switch, upgrade};
+use crate::takeover::hand_over::HandOver;
+use crate::takeover::renew::Renewal;
+use crate::{switch, takeover, upgrade};
 
 /// Decides from the catalogue of this machine.
 #[derive(Debug, Clone, Copy, Default)]
@@ -59,7 +62,26 @@ impl Planner for Catalogue {
                 };
                 upgrade::plan::plan(question, request, facts()?, find)
             }
+            OperationRequest::SelfUpgrade(request) => {
+                takeover::plan::plan(question, request, |wanted| {
+                    let settings = &question.settings.install;
+                    release::resolve_nixctl(wanted, settings, question.cancel)
+                        .map_err(|error| error.failure())
+                })
+            }
         }
+    }
+
+    fn renew(
+        &self,
+        question: &Question<'_>,
+        over: &HandOver,
+        rest: &[PlannedStep],
+    ) -> Result<Renewal, Failure> {
+        let (settings, cancel) = (&question.settings.install, question.cancel);
+        let facts = Facts::read(question.host, settings, question.owned, cancel);
+        let facts = facts.map_err(|error: FactsError| error.failure())?;
+        takeover::renew::plan_rest(question, &facts, over, rest)
     }
 }
 

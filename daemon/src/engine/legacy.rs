@@ -1,4 +1,5 @@
-//! Values of earlier schemas, and how each becomes the next.
+//! Values of earlier schemas, how each becomes the next, and how the present one goes down to the one
+//! before it, for an older version of nixctl that comes back.
 //!
 //! - Schema 1 was the first: its operations knew neither what was kept nor notes for the user.
 //! - Schema 2 measured deadlines by the wall clock, and its request ids (`r/REQUEST`) were one
@@ -15,7 +16,7 @@ use nixctl_proto::{Failure, OperationId, OperationState};
 use serde::{Deserialize, Serialize};
 
 use super::record::OperationRecord;
-use super::store::{from_bincode, request_key, to_bincode};
+use super::store::{StoreError, can_say, from_bincode, request_key, to_bincode};
 use crate::host::clock::Moment;
 
 /// A key and the payload of its value.
@@ -237,9 +238,50 @@ fn operation(schema: u32, payload: &[u8]) -> Result<OperationRecord, String> {
             .upconvert()
             .upconvert(),
         2 => from_bincode::<OperationV2>(payload)?.upconvert(),
-        _ => from_bincode::<OperationV3>(payload)?,
+        3 => from_bincode::<OperationV3>(payload)?,
+        _ => return from_bincode(payload),
     };
     Ok(record.upconvert())
+}
+
+/// All of a database in an older schema, and the ended operations that it has no words for, which are
+/// left out with all that belongs to them.
+///
+/// # Errors
+/// When an operation that has not ended cannot be said, or a value cannot be decoded.
+pub fn lowered(to: u32, all: Vec<Pair>) -> Result<(Vec<Pair>, Vec<OperationId>), StoreError> {
+    let mut left_out = Vec::new();
+    for (key, payload) in all.iter().filter(|(key, _)| key.starts_with(b"o/")) {
+        let record: OperationRecord = from_bincode(payload).map_err(|why| StoreError::Damaged {
+            key: String::from_utf8_lossy(key).into_owned(),
+            why,
+        })?;
+        if can_say(to, &record) {
+            continue;
+        }
+        if !record.state.is_final() {
+            return Err(StoreError::Unsayable {
+                id: record.id,
+                schema: to,
+            });
+        }
+        left_out.push(record.id);
+    }
+    let is_kept = |(key, payload): &Pair| {
+        let named = match key.starts_with(b"r/") {
+            true => from_bincode::<OperationId>(payload).ok(),
+            false => of_operation(key),
+        };
+        named.is_none_or(|id| !left_out.contains(&id))
+    };
+    let kept = all.into_iter().filter(is_kept).collect();
+    Ok((kept, left_out))
+}
+
+/// The operation that a key belongs to: its second part, of those that have an id there.
+fn of_operation(key: &[u8]) -> Option<OperationId> {
+    let mut parts = key.split(|byte| *byte == b'/').skip(1);
+    std::str::from_utf8(parts.next()?).ok()?.parse().ok()
 }
 
 #[cfg(test)]

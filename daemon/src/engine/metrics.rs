@@ -29,7 +29,7 @@ impl Shared {
         let numbers = self.release_numbers();
         let convergence = lock(&self.convergence).as_ref().map(Convergence::share);
         Facts {
-            nixctld_version: nixctl_proto::VERSION.to_owned(),
+            nixctld_version: nixctl_proto::version().to_owned(),
             nix_version: Some(nix).filter(|it| !it.is_empty()),
             available: available
                 .map(|it| ("nix".to_owned(), it))

@@ -37,12 +37,15 @@ use nixctl_proto::{Failure, OperationId};
 
 pub use handle::{Engine, EngineParts};
 pub use record::{Before, Owned};
+use step::PlannedStep;
 pub use step::Step;
 pub use store::{Store, StoreError};
 
 use crate::catalogue::Planned;
 use crate::host::{Cancel, Host};
 use crate::payload::Release;
+use crate::takeover::hand_over::HandOver;
+use crate::takeover::renew::Renewal;
 use crate::upgrade::offer::Offered;
 
 /// Decides what an operation will do. Reads the machine, changes nothing.
@@ -53,6 +56,24 @@ pub trait Planner: Send + Sync {
     /// When the machine cannot be read or the request makes no sense on it; what merely speaks
     /// against carrying it out is a check in the plan.
     fn plan(&self, question: &Question<'_>) -> Result<Planned, Failure>;
+
+    /// The rest of a replacement of nixctl itself, for the version that has taken over; `rest` is what
+    /// the other one had planned.
+    ///
+    /// # Errors
+    /// When the machine cannot be read.
+    fn renew(
+        &self,
+        question: &Question<'_>,
+        over: &HandOver,
+        rest: &[PlannedStep],
+    ) -> Result<Renewal, Failure> {
+        let _ = (question, over);
+        Ok(Renewal {
+            steps: rest.to_vec(),
+            made: Vec::new(),
+        })
+    }
 }
 
 /// What a planner decides from.

@@ -72,7 +72,8 @@ impl<'a> Ownership<'a> {
             | Step::Discard(_)
             | Step::Switch(_)
             | Step::Mend(_)
-            | Step::Upgrade(_) => Ownership::Same,
+            | Step::Upgrade(_)
+            | Step::SelfUpgrade(_) => Ownership::Same,
         }
     }
 
@@ -97,7 +98,8 @@ impl<'a> Ownership<'a> {
             | Step::Discard(_)
             | Step::Switch(_)
             | Step::Mend(_)
-            | Step::Upgrade(_) => Ownership::Same,
+            | Step::Upgrade(_)
+            | Step::SelfUpgrade(_) => Ownership::Same,
         }
     }
 }

@@ -16,6 +16,7 @@ use crate::resource::nix_conf::NixConfUndo;
 use crate::resource::program;
 use crate::resource::{Context, Description, Resource, ResourceError, Undo, Undone};
 use crate::switch::step::SwitchStep;
+use crate::takeover::step::SelfStep;
 use crate::upgrade::step::UpgradeStep;
 
 /// One step.
@@ -42,6 +43,8 @@ pub enum Step {
     Mend(Mend),
     /// A step that only an upgrade has.
     Upgrade(UpgradeStep),
+    /// A step that only a replacement of nixctl itself has.
+    SelfUpgrade(SelfStep),
 }
 
 /// A step as it was planned: what it does, and what it looked like to the planner.
@@ -84,6 +87,7 @@ impl Step {
             // What leaves its place is kept, and what Nix exchanges is whole before and after.
             Step::Mend(_) => false,
             Step::Upgrade(_) => false,
+            Step::SelfUpgrade(step) => step.is_irreversible(),
         }
     }
 }
@@ -136,6 +140,7 @@ impl Step {
             Step::Switch(step) => step.describe(),
             Step::Mend(mend) => mend.describe(),
             Step::Upgrade(step) => step.describe(),
+            Step::SelfUpgrade(step) => step.describe(),
             Step::Discard(path) => {
                 let what = if program::is_aside(path) {
                     "remove for good the program that was put aside at"
@@ -167,6 +172,7 @@ impl Step {
                 .unwrap_or(Undo::Created)),
             Step::Mend(mend) => mend.prepare(context.host).map_err(StepFailure::from),
             Step::Upgrade(step) => step.prepare(context.host).map_err(StepFailure::from),
+            Step::SelfUpgrade(step) => Ok(step.prepare()),
             Step::Fetch(_) | Step::SelfTest(_) | Step::Discard(_) => Ok(Undo::Nothing),
             Step::Switch(_) => Err(not_here()),
         }
@@ -193,6 +199,7 @@ impl Step {
                 step.apply(context, undo)?;
                 Ok(Undone::Clean)
             }
+            Step::SelfUpgrade(step) => step.apply(context),
             Step::Fetch(fetch) => {
                 let task = Task::Fetch(fetch.clone());
                 context
@@ -237,6 +244,7 @@ impl Step {
             Step::Ensure(resource) | Step::Adopt(resource, _) => Ok(resource.undo(context, undo)?),
             Step::Mend(mend) => Ok(mend.undo(context, undo)?),
             Step::Upgrade(step) => Ok(step.undo(context, undo)?),
+            Step::SelfUpgrade(step) => step.undo(context),
             Step::Remove(resource, made) => {
                 match resource.restore(context, made, undo) {
                     Ok(()) => Ok(Undone::Clean),
@@ -274,6 +282,8 @@ impl Step {
             Step::Ensure(it) | Step::Adopt(it, _) | Step::Remove(it, _) => it,
             Step::Mend(mend) => return sync_at(mend.unsynced(), host),
             Step::Upgrade(step) => return sync_at(step.unsynced().map(Path::new), host),
+            // Each file of it was synced when it was written.
+            Step::SelfUpgrade(_) => return Ok(()),
             Step::Fetch(_) | Step::SelfTest(_) | Step::Discard(_) => return Ok(()),
             Step::Switch(_) => return Err(not_here()),
         };

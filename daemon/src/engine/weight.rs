@@ -10,6 +10,7 @@ use super::step::{PlannedStep, Step};
 use crate::health::mend::Mend;
 use crate::resource::Resource;
 use crate::switch::step::SwitchStep;
+use crate::takeover::step::SelfStep;
 use crate::upgrade::step::UpgradeStep;
 
 /// Size of a release's archive where nobody told it.
@@ -56,7 +57,9 @@ impl Scale {
 /// Sizes of the archives that are fetched, by their hash.
 fn archives(steps: &[PlannedStep]) -> BTreeMap<&str, u64> {
     let fetched = steps.iter().filter_map(|it| match &it.step {
-        Step::Fetch(fetch) => Some((fetch.release.sha256.as_str(), fetch.release.size?)),
+        Step::Fetch(fetch) | Step::SelfUpgrade(SelfStep::Fetch(fetch)) => {
+            Some((fetch.release.sha256.as_str(), fetch.release.size?))
+        }
         _ => None,
     });
     fetched.collect()
@@ -71,6 +74,7 @@ fn weight(step: &Step, archives: &BTreeMap<&str, u64>) -> u64 {
         Step::Mend(mend) => return mend_weight(mend),
         Step::Switch(step) => return switch_weight(step),
         Step::Upgrade(step) => return upgrade_weight(step),
+        Step::SelfUpgrade(step) => return self_weight(step, &size),
         Step::Ensure(it) | Step::Adopt(it, _) | Step::Remove(it, _) => it,
     };
     match resource {
@@ -126,6 +130,16 @@ fn upgrade_weight(step: &UpgradeStep) -> u64 {
         | UpgradeStep::Forget(_)
         | UpgradeStep::Disown(_)
         | UpgradeStep::Turn(_) => STEP_BYTES,
+    }
+}
+
+/// Proving watches for a while.
+fn self_weight(step: &SelfStep, size: &dyn Fn(&str) -> u64) -> u64 {
+    match step {
+        SelfStep::Fetch(fetch) => size(&fetch.release.sha256).max(STEP_BYTES),
+        SelfStep::Unpack(archive) => size(&archive.sha256).max(STEP_BYTES),
+        SelfStep::HandOver(_) | SelfStep::Prove => SLOW_BYTES,
+        SelfStep::Describe { .. } | SelfStep::Reload | SelfStep::Settle => STEP_BYTES,
     }
 }
 

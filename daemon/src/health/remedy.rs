@@ -124,7 +124,8 @@ fn stage(step: &Step) -> Stage {
         | Step::SelfTest(_)
         | Step::Discard(_)
         | Step::Switch(_)
-        | Step::Upgrade(_) => Stage::Kick,
+        | Step::Upgrade(_)
+        | Step::SelfUpgrade(_) => Stage::Kick,
     }
 }
 

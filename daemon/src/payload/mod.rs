@@ -6,7 +6,7 @@
 
 pub(crate) mod certificate;
 pub(crate) mod date;
-mod decode;
+pub(crate) mod decode;
 pub(crate) mod entry;
 pub mod estimate;
 mod fetch;

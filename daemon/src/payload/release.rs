@@ -34,11 +34,55 @@ pub fn this_system() -> String {
     format!("{}-{system}", std::env::consts::ARCH)
 }
 
+/// Whose releases: how their archives are named.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Of {
+    Nix,
+    Nixctl,
+}
+
+impl Of {
+    fn name(self) -> &'static str {
+        match self {
+            Of::Nix => "Nix",
+            Of::Nixctl => "nixctl",
+        }
+    }
+
+    fn prefix(self) -> &'static str {
+        match self {
+            Of::Nix => "nix-",
+            Of::Nixctl => "nixctl-",
+        }
+    }
+}
+
 /// Finds and pins the release that was asked for.
 ///
 /// # Errors
 /// When there is none, or it is not for this machine.
 pub fn resolve(
+    request: &InstallRequest,
+    settings: &InstallSettings,
+    cancel: &Cancel,
+) -> Result<Release, PayloadError> {
+    resolve_of(Of::Nix, request, settings, cancel)
+}
+
+/// The same of nixctl itself, for which a source has to be named.
+///
+/// # Errors
+/// As [`resolve`].
+pub fn resolve_nixctl(
+    request: &InstallRequest,
+    settings: &InstallSettings,
+    cancel: &Cancel,
+) -> Result<Release, PayloadError> {
+    resolve_of(Of::Nixctl, request, settings, cancel)
+}
+
+fn resolve_of(
+    of: Of,
     request: &InstallRequest,
     settings: &InstallSettings,
     cancel: &Cancel,
@@ -52,12 +96,12 @@ pub fn resolve(
         None => {
             let version = request.version.as_deref().unwrap_or(&settings.version);
             let url = release_url(&settings.release_server, version, &this_system())?;
-            from_url(&url, wanted, settings, cancel)
+            from_url(of, &url, wanted, settings, cancel)
         }
-        Some(source) if source.starts_with('/') => from_path(Path::new(source), wanted, cancel),
-        Some(source) => from_url(source, wanted, settings, cancel),
+        Some(source) if source.starts_with('/') => from_path(of, Path::new(source), wanted, cancel),
+        Some(source) => from_url(of, source, wanted, settings, cancel),
     }
-    .and_then(|release| check_version(release, request))
+    .and_then(|release| check_version(of, release, request))
 }
 
 /// The version that is asked for, as far as it can be told without looking at the source.
@@ -67,7 +111,7 @@ pub fn asked_version<'a>(
 ) -> Option<String> {
     let named = match &request.source {
         None => Some(settings.version.clone()),
-        Some(source) => parse_name(source.rsplit('/').next()?).map(|(version, _)| version),
+        Some(source) => parse_name(Of::Nix, source.rsplit('/').next()?).map(|(version, _)| version),
     };
     match (&request.version, named) {
         (Some(version), _) if request.source.is_none() => Some(version.clone()),
@@ -76,6 +120,14 @@ pub fn asked_version<'a>(
         (_, named) => named,
     }
     .filter(|version| is_version(version))
+}
+
+/// The version of nixctl that is asked for, as far as it can be told without looking at the source.
+pub fn asked_nixctl(request: &InstallRequest) -> Option<String> {
+    let named = request.source.as_ref().and_then(|source| {
+        parse_name(Of::Nixctl, source.rsplit('/').next()?).map(|(version, _)| version)
+    });
+    request.version.clone().or(named)
 }
 
 /// Whether members of the group may install from it without an administrator.
@@ -126,13 +178,14 @@ pub fn release_url(server: &str, version: &str, system: &str) -> Result<String, 
 }
 
 fn from_url(
+    of: Of,
     text: &str,
     wanted: Option<String>,
     settings: &InstallSettings,
     cancel: &Cancel,
 ) -> Result<Release, PayloadError> {
     let url = Url::parse(text)?;
-    let name = parse_name(url.file_name()).ok_or_else(|| bad_name(&url.shown()))?;
+    let name = parse_name(of, url.file_name()).ok_or_else(|| bad_name(of, &url.shown()))?;
     check_system(&name.1, &url.shown())?;
     let client = Client::new(&settings.proxy, &settings.ssl_cert_file, cancel.clone())?;
     let sha256 = match wanted {
@@ -174,6 +227,7 @@ fn no_checksum(client: &Client, url: &Url) -> PayloadError {
 }
 
 fn from_path(
+    of: Of,
     path: &Path,
     wanted: Option<String>,
     cancel: &Cancel,
@@ -200,10 +254,12 @@ fn from_path(
     }
     check_magic(path).map_err(|error| unreadable(&error))?;
     // Before hashing: nobody learns the hash of a file that is no release.
-    let name = path.file_name().and_then(|name| parse_name(name.to_str()?));
+    let name = path
+        .file_name()
+        .and_then(|name| parse_name(of, name.to_str()?));
     let (version, system) = name
-        .or_else(|| peek(path))
-        .ok_or_else(|| bad_name(&shown))?;
+        .or_else(|| peek(of, path))
+        .ok_or_else(|| bad_name(of, &shown))?;
     check_system(&system, &shown)?;
     let sha256 = hash_all(&mut file, path, |_| match cancel.requested() {
         Some(_) => Err(PayloadError::Stopped),
@@ -246,23 +302,23 @@ fn check_magic(path: &Path) -> std::io::Result<()> {
 }
 
 /// Version and system from the top folder of an archive, for files with names of their own.
-fn peek(path: &Path) -> Option<(String, String)> {
+fn peek(of: Of, path: &Path) -> Option<(String, String)> {
     let file = BufReader::new(open_regular(path).ok()?);
     let mut archive = tar::Archive::new(decode::decoder(file).ok()?);
     let first = archive.entries().ok()?.next()?.ok()?;
     let path = String::from_utf8(first.path_bytes().into_owned()).ok()?;
-    parse_top(path.trim_start_matches("./").split('/').next()?)
+    parse_top(of, path.trim_start_matches("./").split('/').next()?)
 }
 
-fn parse_name(name: &str) -> Option<(String, String)> {
+fn parse_name(of: Of, name: &str) -> Option<(String, String)> {
     COMPRESSIONS
         .iter()
-        .find_map(|end| parse_top(name.strip_suffix(end)?))
+        .find_map(|end| parse_top(of, name.strip_suffix(end)?))
 }
 
 /// `nix-VERSION-ARCH-OS`.
-fn parse_top(name: &str) -> Option<(String, String)> {
-    let (rest, os) = name.strip_prefix("nix-")?.rsplit_once('-')?;
+fn parse_top(of: Of, name: &str) -> Option<(String, String)> {
+    let (rest, os) = name.strip_prefix(of.prefix())?.rsplit_once('-')?;
     let (version, arch) = rest.rsplit_once('-')?;
     let right = is_version(version) && is_word(arch) && is_word(os);
     right.then(|| (version.to_owned(), format!("{arch}-{os}")))
@@ -290,11 +346,16 @@ fn check_system(system: &str, shown: &str) -> Result<(), PayloadError> {
     Err(PayloadError::new(Code::BadSource, message))
 }
 
-fn check_version(release: Release, request: &InstallRequest) -> Result<Release, PayloadError> {
+fn check_version(
+    of: Of,
+    release: Release,
+    request: &InstallRequest,
+) -> Result<Release, PayloadError> {
     match &request.version {
         Some(version) if *version != release.version => {
             let message = format!(
-                "cannot install Nix {}: the source holds {}",
+                "cannot install {} {}: the source holds {}",
+                of.name(),
                 redact(version),
                 release.version
             );
@@ -329,10 +390,14 @@ fn bad_checksum(shown: &str) -> PayloadError {
     PayloadError::new(Code::BadSource, message).with_help(PASS_SHA256)
 }
 
-fn bad_name(shown: &str) -> PayloadError {
-    let message =
-        format!("cannot use {shown}: neither its name nor its first entry is nix-VERSION-SYSTEM");
-    PayloadError::new(Code::BadSource, message)
+fn bad_name(of: Of, shown: &str) -> PayloadError {
+    let name = format!("{}VERSION-SYSTEM", of.prefix());
+    let message = format!("cannot use {shown}: neither its name nor its first entry is {name}");
+    let error = PayloadError::new(Code::BadSource, message);
+    match of {
+        Of::Nix => error,
+        Of::Nixctl => error.with_help(format!("name an archive {name}.tar.xz or .tar.zst")),
+    }
 }
 
 #[cfg(test)]

@@ -235,7 +235,7 @@ fn names_are_taken_apart() {
         ("nix--x86_64-linux", None),
     ] {
         let expected = expected.map(|(v, s)| (v.to_owned(), s.to_owned()));
-        assert_eq!(parse_top(name), expected, "{name}");
+        assert_eq!(parse_top(Of::Nix, name), expected, "{name}");
     }
 }
 

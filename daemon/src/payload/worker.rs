@@ -21,6 +21,7 @@ use super::{Archive, Fetch, PayloadError, fetch, unpack};
 use crate::health::database;
 use crate::host::{Cancel, Fs};
 use crate::resource::Progress;
+use crate::takeover::archive::{self, SelfArchive};
 use crate::upgrade::reading::{self, Reading};
 use crate::upgrade::turn;
 
@@ -63,6 +64,8 @@ pub enum Task {
     Feed(Reading),
     /// Ask the fleet for this machine's turn.
     Turn(turn::Asking),
+    /// Unpack a release of nixctl.
+    UnpackSelf(SelfArchive),
 }
 
 /// Does heavy work.
@@ -105,6 +108,7 @@ impl Worker for InProcess {
             Task::Database(work) => Ok(database::work(&self.fs, work, progress, cancel)?),
             Task::Feed(work) => reading::work(work, progress, cancel),
             Task::Turn(asking) => turn::work(asking, cancel),
+            Task::UnpackSelf(archive) => archive::unpack(&self.fs, archive, progress, cancel),
         }
     }
 }

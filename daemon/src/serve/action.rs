@@ -108,6 +108,9 @@ pub fn action_for(request: &OperationRequest, trusted: bool, goes_back: bool) ->
         OperationRequest::Upgrade(_) if !trusted => Action::InstallUntrusted,
         OperationRequest::Upgrade(_) if goes_back => Action::Downgrade,
         OperationRequest::Upgrade(_) => Action::Upgrade,
+        OperationRequest::SelfUpgrade(_) if !trusted => Action::InstallUntrusted,
+        OperationRequest::SelfUpgrade(_) if goes_back => Action::Downgrade,
+        OperationRequest::SelfUpgrade(_) => Action::Upgrade,
     }
 }
 

@@ -5,7 +5,9 @@ use std::os::fd::OwnedFd;
 use nixctl_proto::health::{Findings, HealthEvent};
 use nixctl_proto::operation::JournalLine;
 use nixctl_proto::plan::{DiffEntry, Plan};
-use nixctl_proto::request::{InstallRequest, OperationRequest, RequestOptions, UpgradeRequest};
+use nixctl_proto::request::{
+    InstallRequest, OperationRequest, RequestOptions, SelfUpgradeRequest, UpgradeRequest,
+};
 use nixctl_proto::settings::SettingView;
 use nixctl_proto::status::Status;
 use nixctl_proto::{Failure, Generation, OperationId, OperationView};
@@ -140,6 +142,14 @@ pub trait Backend: Send + Sync + 'static {
     /// Whether an upgrade goes to a version that is older than the one that is there, as far as that is
     /// known before the source is looked at.
     fn goes_back(&self, request: &UpgradeRequest) -> bool;
+
+    /// The same of a replacement of nixctl itself.
+    fn self_goes_back(&self, request: &SelfUpgradeRequest) -> bool;
+
+    /// Whether the daemon is to end, to be started again as another version of it.
+    fn leaves(&self) -> bool {
+        false
+    }
 
     /// Whether the engine's thread is alive and makes progress.
     fn alive(&self) -> bool;

@@ -5,7 +5,8 @@
 //! way by a later program (control characters, `..`, credentials in a URL).
 
 use nixctl_proto::request::{
-    InstallRequest, OperationRequest, RequestOptions, SelfInstallRequest, UpgradeRequest,
+    InstallRequest, OperationRequest, RequestOptions, SelfInstallRequest, SelfUpgradeRequest,
+    UpgradeRequest,
 };
 use nixctl_proto::{Code, Failure};
 use sha2::{Digest as _, Sha256};
@@ -55,6 +56,9 @@ pub fn canonical(request: OperationRequest) -> Result<OperationRequest, Failure>
         }
         OperationRequest::Repair(request) => OperationRequest::Repair(repair::repair(request)?),
         OperationRequest::Upgrade(request) => OperationRequest::Upgrade(upgrade(request)?),
+        OperationRequest::SelfUpgrade(request) => {
+            OperationRequest::SelfUpgrade(self_upgrade(request)?)
+        }
         unchanged @ (OperationRequest::Uninstall(_) | OperationRequest::SelfUninstall) => unchanged,
     })
 }
@@ -150,6 +154,27 @@ fn upgrade(request: UpgradeRequest) -> Result<UpgradeRequest, Failure> {
     }
     let wanted = install(request.wanted())?;
     Ok(UpgradeRequest {
+        source: wanted.source,
+        sha256: wanted.sha256,
+        may_be_older: false,
+        ..request
+    })
+}
+
+fn self_upgrade(request: SelfUpgradeRequest) -> Result<SelfUpgradeRequest, Failure> {
+    let named = request.version.as_ref().or(request.source.as_ref());
+    if let (true, Some(named)) = (request.rollback, named) {
+        let why = "going back is to the version before, and to no other";
+        return Err(invalid("rollback", named, why));
+    }
+    if let Some(text) = &request.version {
+        version("version", text)?;
+    }
+    let wanted = install(InstallRequest {
+        version: None,
+        ..request.wanted()
+    })?;
+    Ok(SelfUpgradeRequest {
         source: wanted.source,
         sha256: wanted.sha256,
         may_be_older: false,

@@ -21,6 +21,7 @@ use super::{Authority, Backend, Change, Gate, Service, bus, socket};
 use crate::logging::{Level, LogControl};
 use crate::notify::Notifier;
 use crate::pulse;
+use crate::takeover::fault;
 
 /// How long the engine may take to come to a step boundary, a little less than systemd's 90 s.
 const STOP_LIMIT: Duration = Duration::from_secs(80);
@@ -67,6 +68,7 @@ pub async fn run(
         transports = start(&options, &service, &log, &quota).await?;
     }
     notifier.ready();
+    fault::when_ready();
 
     let backend = load(opener, open).await?;
     apply(&backend.settings(), &log, &quota);
@@ -82,11 +84,13 @@ pub async fn run(
         let watchdog = watchdog(&notifier, &*backend);
         let reloads = reloads(signals.reload, &notifier, &backend, &log, &quota);
         let stop = wait_for(signals.stop);
+        let left = left(&*backend);
         let (private, watchdog) = (pin!(private), pin!(watchdog));
-        let (reloads, stop) = (pin!(reloads), pin!(stop));
+        let (reloads, stop, left) = (pin!(reloads), pin!(stop), pin!(left));
         tokio::select! {
             result = private => result.map_err(|error| no_peer(&error)),
             () = stop => Ok(()),
+            () = left => Ok(()),
             () = watchdog => Err(stuck()),
             never = reloads => match never {},
         }
@@ -205,6 +209,15 @@ async fn watchdog(notifier: &Notifier, backend: &dyn Backend) {
         }
     }
     tracing::error!("the engine makes no progress; the next start goes on from the journal");
+}
+
+/// Waits until another version of the daemon is to take over.
+async fn left(backend: &dyn Backend) {
+    let mut changes = backend.changes();
+    while !backend.leaves() {
+        change(&mut changes).await;
+    }
+    tracing::info!("another version of nixctld takes over");
 }
 
 /// Waits for a change, of whatever.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use nixctl_proto::health::{Findings, HealthEvent};
 use nixctl_proto::operation::JournalLine;
 use nixctl_proto::plan::{DiffEntry, Plan};
-use nixctl_proto::request::{OperationRequest, RequestOptions, UpgradeRequest};
+use nixctl_proto::request::{OperationRequest, RequestOptions, SelfUpgradeRequest, UpgradeRequest};
 use nixctl_proto::settings::SettingView;
 use nixctl_proto::status::Status;
 use nixctl_proto::{Code, Failure, Generation, OperationId, OperationView};
@@ -359,6 +359,7 @@ impl Service {
 fn action_of(backend: &dyn Backend, request: &OperationRequest) -> Action {
     let goes_back = match request {
         OperationRequest::Upgrade(upgrade) => backend.goes_back(upgrade),
+        OperationRequest::SelfUpgrade(upgrade) => backend.self_goes_back(upgrade),
         _ => false,
     };
     action_for(request, trusted(backend, request), goes_back)
@@ -371,6 +372,12 @@ fn bound(request: OperationRequest, action: Action) -> OperationRequest {
             may_be_older: action != Action::Upgrade,
             ..upgrade
         }),
+        OperationRequest::SelfUpgrade(upgrade) => {
+            OperationRequest::SelfUpgrade(SelfUpgradeRequest {
+                may_be_older: action != Action::Upgrade,
+                ..upgrade
+            })
+        }
         other => other,
     }
 }
@@ -379,6 +386,7 @@ fn trusted(backend: &dyn Backend, request: &OperationRequest) -> bool {
     match request {
         OperationRequest::Install(install) => backend.is_trusted(install),
         OperationRequest::Upgrade(upgrade) => backend.is_trusted(&upgrade.wanted()),
+        OperationRequest::SelfUpgrade(upgrade) => backend.is_trusted(&upgrade.wanted()),
         OperationRequest::Uninstall(_)
         | OperationRequest::SelfInstall(_)
         | OperationRequest::SelfUninstall

@@ -8,7 +8,9 @@ use std::sync::{Arc, Mutex};
 use nixctl_proto::health::{Finding, Findings, HealthEvent, HealthEventKind, RemedyView, Severity};
 use nixctl_proto::operation::{JournalLine, OperationState};
 use nixctl_proto::plan::{DiffEntry, Plan};
-use nixctl_proto::request::{InstallRequest, OperationRequest, RequestOptions, UpgradeRequest};
+use nixctl_proto::request::{
+    InstallRequest, OperationRequest, RequestOptions, SelfUpgradeRequest, UpgradeRequest,
+};
 use nixctl_proto::settings::SettingView;
 use nixctl_proto::status::{Health, Status};
 use nixctl_proto::{Code, Failure, Generation, OperationId, OperationView};
@@ -380,6 +382,10 @@ impl Backend for FakeBackend {
     fn reload_settings(&self) -> Result<(), Failure> {
         self.reloads.fetch_add(1, Ordering::SeqCst);
         Ok(())
+    }
+
+    fn self_goes_back(&self, _request: &SelfUpgradeRequest) -> bool {
+        false
     }
 
     fn goes_back(&self, request: &UpgradeRequest) -> bool {

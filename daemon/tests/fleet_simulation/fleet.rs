@@ -11,7 +11,7 @@ use nixctld::upgrade::autopilot::Memory;
 use nixctld::upgrade::hold::{Facts, Opening, decide};
 use nixctld::upgrade::machine::MachineId;
 use nixctld::upgrade::offer::{Here, standing};
-use nixctld::upgrade::reading::{Reading, read};
+use nixctld::upgrade::reading::{Reading, Source, read};
 use nixctld::upgrade::rollout::Machine;
 use sha2::{Digest, Sha256};
 
@@ -157,7 +157,7 @@ impl Simulated {
     /// anything holds that, and takes it.
     fn looks(&mut self, settings: &Settings, now: u64, outcome: &mut Outcome) {
         let worker = InProcess::new(Fs::at("/nonexistent"));
-        let reading = Reading::new(settings, self.serial, now);
+        let reading = Reading::new(settings, &Source::of_releases(settings), self.serial, now);
         let Ok(feed) = read(&worker, reading, &Cancel::default()) else {
             outcome.refused += 1;
             return;

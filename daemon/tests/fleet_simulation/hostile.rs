@@ -13,7 +13,7 @@ use nixctl_proto::settings::Settings;
 use nixctld::host::{Cancel, Fs};
 use nixctld::payload::PayloadError;
 use nixctld::payload::worker::InProcess;
-use nixctld::upgrade::reading::{Reading, read};
+use nixctld::upgrade::reading::{Reading, Source, read};
 
 use super::publisher::{Publisher, START, release};
 
@@ -29,7 +29,7 @@ fn reads(publisher: &Publisher, url: &str) -> Result<Feed, PayloadError> {
     let worker = InProcess::new(Fs::at("/nonexistent"));
     read(
         &worker,
-        Reading::new(&settings, SEEN, START),
+        Reading::new(&settings, &Source::of_releases(&settings), SEEN, START),
         &Cancel::default(),
     )
 }

@@ -22,6 +22,7 @@ pub fn argument(request: &OperationRequest) -> String {
         OperationRequest::Install(_)
         | OperationRequest::Uninstall(_)
         | OperationRequest::Upgrade(_)
+        | OperationRequest::SelfUpgrade(_)
         | OperationRequest::SelfInstall(_)
         | OperationRequest::SelfUninstall => String::new(),
     }
@@ -62,6 +63,12 @@ pub fn options<'a>(request: &'a OperationRequest, common: &'a RequestOptions) ->
             flag(&mut options, "rollback", upgrade.rollback);
             number(&mut options, "drain", upgrade.drain);
             flag(&mut options, "restore-database", upgrade.restore_database);
+        }
+        OperationRequest::SelfUpgrade(upgrade) => {
+            text(&mut options, "version", upgrade.version.as_ref());
+            text(&mut options, "source", upgrade.source.as_ref());
+            text(&mut options, "sha256", upgrade.sha256.as_ref());
+            flag(&mut options, "rollback", upgrade.rollback);
         }
         OperationRequest::SelfInstall(_)
         | OperationRequest::SelfUninstall

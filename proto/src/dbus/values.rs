@@ -218,6 +218,7 @@ fn kind(text: &str) -> Result<OperationKind, BadValue> {
         OperationKind::Rollback,
         OperationKind::Repair,
         OperationKind::Upgrade,
+        OperationKind::SelfUpgrade,
     ]
     .into_iter()
     .find(|kind| kind.as_str() == text)

@@ -92,7 +92,7 @@ impl Hello {
     pub fn ours() -> Self {
         Hello {
             protocol: PROTOCOL,
-            version: crate::VERSION.to_owned(),
+            version: crate::version().to_owned(),
         }
     }
 

@@ -16,7 +16,8 @@ use nixctl_proto::plan::{
 };
 use nixctl_proto::request::{
     AfterBoot, InstallRequest, OperationRequest, RepairRequest, Reply, Request, RequestOptions,
-    RollbackRequest, SelfInstallRequest, Strategy, SwitchRequest, UninstallRequest, UpgradeRequest,
+    RollbackRequest, SelfInstallRequest, SelfUpgradeRequest, Strategy, SwitchRequest,
+    UninstallRequest, UpgradeRequest,
 };
 use nixctl_proto::settings::SettingView;
 use nixctl_proto::status::{Health, Status, UpgradeStatus};
@@ -176,6 +177,13 @@ fn operations() -> Vec<OperationRequest> {
             may_be_older: false,
             restore_database: true,
         }),
+        OperationRequest::SelfUpgrade(SelfUpgradeRequest {
+            version: some("0.2.0"),
+            source: some("/tmp/nixctl.tar.xz"),
+            sha256: some("00ff"),
+            rollback: true,
+            may_be_older: false,
+        }),
     ]
 }
 
@@ -189,6 +197,7 @@ fn operation_name(request: &OperationRequest) -> &'static str {
         OperationRequest::Rollback(_) => "rollback",
         OperationRequest::Repair(_) => "repair",
         OperationRequest::Upgrade(_) => "upgrade",
+        OperationRequest::SelfUpgrade(_) => "self-upgrade",
     }
 }
 
@@ -302,6 +311,8 @@ fn status() -> Status {
             feed_trouble: text("it has expired"),
             fleet_lock: text("a slot of db"),
             inhibitors: vec![text("backup")],
+            following: text("goes to b"),
+            follow_state: text("under-way"),
         }),
     }
 }

@@ -51,11 +51,12 @@ fn kinds() -> Vec<OperationKind> {
         Rollback,
         Repair,
         Upgrade,
+        SelfUpgrade,
     ];
     for kind in &all {
         match kind {
             Install | Uninstall | SelfInstall | SelfUninstall => {}
-            Switch | Rollback | Repair | Upgrade => {}
+            Switch | Rollback | Repair | Upgrade | SelfUpgrade => {}
         }
     }
     all

@@ -7,6 +7,7 @@
 mod broken;
 mod by_hand;
 mod nar;
+mod neighbour;
 mod pack;
 pub(crate) mod relocate;
 mod sized;
@@ -17,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 pub use broken::Broken;
 pub use by_hand::install_by_hand;
+pub use neighbour::Neighbour;
 pub use sized::{Sized, lab_size, official_size};
 
 use crate::error::{Context, Result};

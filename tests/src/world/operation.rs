@@ -89,10 +89,10 @@ impl Operation {
         ["succeeded", "reverted", "failed", "cancelled", "attention"].contains(&self.state.as_str())
     }
 
-    /// Whether it is about Nix rather than about the daemon itself.
+    /// Whether it is about Nix, or replaces nixctl, rather than putting it on the machine or off it.
     #[must_use]
     pub fn is_about_nix(&self) -> bool {
-        !self.kind.starts_with("self-")
+        !["self-install", "self-uninstall"].contains(&self.kind.as_str())
     }
 
     /// Whether it left the machine as it was.

@@ -153,6 +153,9 @@ impl Bus {
                 self.authorised(proxy, "Uninstall", &(options,)).await
             }
             OperationRequest::Upgrade(_) => self.authorised(proxy, "Upgrade", &(options,)).await,
+            OperationRequest::SelfUpgrade(_) => {
+                self.authorised(proxy, "UpgradeSelf", &(options,)).await
+            }
             OperationRequest::Switch(switch) => {
                 let body = (switch.toplevel.as_str(), options);
                 self.authorised(proxy, "Switch", &body).await

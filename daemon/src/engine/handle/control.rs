@@ -165,7 +165,9 @@ impl Engine {
 fn is_about_daemon(record: &OperationRecord) -> bool {
     matches!(
         record.request,
-        OperationRequest::SelfInstall(_) | OperationRequest::SelfUninstall
+        OperationRequest::SelfInstall(_)
+            | OperationRequest::SelfUninstall
+            | OperationRequest::SelfUpgrade(_)
     )
 }
 

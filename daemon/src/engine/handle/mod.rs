@@ -24,6 +24,7 @@ use crate::payload::worker::Worker;
 use crate::switch::carry::Carry;
 use crate::switch::converge::Convergence;
 use crate::switch::profile::generations;
+use crate::takeover;
 use crate::upgrade::inhibit::Inhibitors;
 use crate::upgrade::turn::{self, Turn};
 
@@ -139,6 +140,7 @@ impl Engine {
             going_down: AtomicBool::new(false),
             is_stopped: (Mutex::new(false), Condvar::new()),
             lets_go_of_kernels: AtomicBool::new(false),
+            leaves: AtomicBool::new(false),
             heartbeat: AtomicU64::new(0),
             began: Instant::now(),
         });
@@ -193,7 +195,7 @@ impl Engine {
         let convergence = lock(&shared.convergence).clone();
         let (health_seen, findings) = shared.looked_at();
         Status {
-            version: nixctl_proto::VERSION.to_owned(),
+            version: nixctl_proto::version().to_owned(),
             nix_version: shared.nix_version(),
             health,
             health_reason,
@@ -322,6 +324,16 @@ impl Engine {
         }
         let busy = lock(&self.shared.current).is_some();
         busy || self.shared.began.elapsed().saturating_sub(last) < SILENCE
+    }
+
+    /// The version of nixctl before the one in use, which is kept.
+    pub fn previous_self(&self) -> Option<String> {
+        takeover::plan::previous_version(&self.shared.store.owned())
+    }
+
+    /// Whether the daemon is to end, to be started again as another version.
+    pub fn leaves(&self) -> bool {
+        self.shared.leaves.load(Ordering::SeqCst)
     }
 
     /// Whether nothing is at work and nothing waits.

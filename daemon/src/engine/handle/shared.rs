@@ -26,6 +26,7 @@ use crate::resource::error::fs_code;
 use crate::switch::booted_root;
 use crate::switch::carry::Carry;
 use crate::switch::converge::Convergence;
+use crate::takeover;
 use crate::upgrade::inhibit::Inhibitors;
 use crate::upgrade::metrics;
 
@@ -72,6 +73,8 @@ pub(in super::super) struct Shared {
     pub(super) is_stopped: (Mutex<bool>, Condvar),
     /// Whether this boot makes roots of an earlier one's kernel superfluous.
     pub(super) lets_go_of_kernels: AtomicBool,
+    /// Whether the daemon is to end, to be started again as another version.
+    pub(super) leaves: AtomicBool,
     pub(super) heartbeat: AtomicU64,
     pub(in super::super) began: Instant,
 }
@@ -87,6 +90,12 @@ impl Shared {
 
     pub(in super::super) fn is_going_down(&self) -> bool {
         self.going_down.load(Ordering::SeqCst)
+    }
+
+    /// Asks the daemon to end, and to be started again.
+    pub(in super::super) fn leave(&self) {
+        self.leaves.store(true, Ordering::SeqCst);
+        self.tell(Change::Status);
     }
 
     pub(in super::super) fn beat(&self) {
@@ -260,6 +269,11 @@ pub(super) fn open(
     patience: Duration,
 ) -> Result<(Store, Option<String>), Failure> {
     let end = Instant::now() + patience;
+    if takeover::fault::cannot_read() {
+        let why = "it was built not to read it".to_owned();
+        let key = "m/schema".to_owned();
+        return Err(stored(StoreError::Damaged { key, why }));
+    }
     let mut opened = Store::open(folder);
     while matches!(opened, Err(StoreError::InUse { .. })) && Instant::now() < end {
         std::thread::sleep(Duration::from_millis(100));
@@ -269,6 +283,8 @@ pub(super) fn open(
         Ok(store) => Ok((store, None)),
         Err(error @ StoreError::InUse { .. }) => Err(Failure::from_error(Code::Busy, &error)),
         Err(error @ StoreError::Newer { .. }) => Err(stored(error)),
+        // The version before reads it, and comes back.
+        Err(error) if takeover::note::is_tried_beside(folder) => Err(stored(error)),
         // The next start may find it in order; one set aside would never be looked at again.
         Err(error) if error.refusal().is_some() => Err(stored(error)),
         Err(error) => {

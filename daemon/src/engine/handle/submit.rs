@@ -1,6 +1,6 @@
 //! Taking a request: is it a new one, may it be taken now, and where it is stored.
 
-use nixctl_proto::request::{OperationRequest, RequestOptions, UpgradeRequest};
+use nixctl_proto::request::{OperationRequest, RequestOptions, SelfUpgradeRequest, UpgradeRequest};
 use nixctl_proto::{Code, Failure, OperationId, OperationState as State};
 
 use super::super::Change;
@@ -11,6 +11,7 @@ use super::shared::{lock, stored};
 use super::{Engine, Shared};
 use crate::resource::error::fs_code;
 use crate::switch::identity;
+use crate::takeover::note;
 
 impl Engine {
     /// Stores an operation and returns at once; it begins when those before it have ended.
@@ -60,6 +61,12 @@ impl Shared {
                     format!("cannot use the request id `{text}` again: it names operation {id}"),
                 ))
             };
+        }
+        if note::is_tried(&self.host.fs) {
+            let text =
+                "cannot take the request: nixctl is being replaced, and may go back to before it";
+            return Err(Failure::new(Code::Busy, text)
+                .with_help("ask again in a minute; see how it goes with `nixctl watch`"));
         }
         self.check_expected(&request, &options)?;
         let open = shared
@@ -170,6 +177,12 @@ fn as_asked(request: &OperationRequest) -> OperationRequest {
             may_be_older: false,
             ..upgrade
         }),
+        OperationRequest::SelfUpgrade(upgrade) => {
+            OperationRequest::SelfUpgrade(SelfUpgradeRequest {
+                may_be_older: false,
+                ..upgrade
+            })
+        }
         other => other,
     }
 }

@@ -161,7 +161,7 @@ impl Shared {
             machine,
             system: this_system(),
             nix: self.nix_version(),
-            nixctld: nixctl_proto::VERSION.to_owned(),
+            nixctld: nixctl_proto::version().to_owned(),
         }
     }
 

@@ -21,6 +21,7 @@ use crate::upgrade::step::UpgradeStep;
 use crate::upgrade::temp_roots::TempRoots;
 use nixctl_proto::health::check::Area;
 
+mod hand_over;
 mod ledger;
 mod planning;
 mod steps;

@@ -36,7 +36,11 @@ impl Run<'_> {
         if self.is_held_up() {
             return Ok(false);
         }
-        if self.record.request.kind() == OperationKind::Upgrade && !self.record.options.dry_run {
+        let is_upgrade = matches!(
+            self.record.request.kind(),
+            OperationKind::Upgrade | OperationKind::SelfUpgrade
+        );
+        if is_upgrade && !self.record.options.dry_run {
             // What is wrong already is not to be held against the new version.
             let _ = self.shared.look(&Area::ALL, true, &self.cancel);
         }
@@ -91,7 +95,7 @@ impl Run<'_> {
             } else {
                 match self.record.request.kind() {
                     OperationKind::Repair => "nothing to repair".to_owned(),
-                    OperationKind::Upgrade => title.clone(),
+                    OperationKind::Upgrade | OperationKind::SelfUpgrade => title.clone(),
                     _ => "nothing to do".to_owned(),
                 }
             });
@@ -125,7 +129,7 @@ impl Run<'_> {
     /// Whether somebody asks that it does not begin: then a while is waited.
     fn is_held_up(&mut self) -> bool {
         let what = match self.record.request.kind() {
-            OperationKind::Upgrade => What::Upgrade,
+            OperationKind::Upgrade | OperationKind::SelfUpgrade => What::Upgrade,
             OperationKind::Switch => What::Switch,
             // Going back and repairing is what helps.
             _ => return false,

@@ -8,15 +8,17 @@ use nixctl_proto::{Code, Failure};
 use super::super::ownership::Ownership;
 use super::super::record::Record;
 use super::super::releases::turn_of;
-use super::super::step::{Step, StepFailure};
+use super::super::step::{PlannedStep, Step, StepFailure};
 use super::super::store::Change;
 use super::super::switching::{confirmation, is_last_watch};
 use super::super::transition::Event;
+use super::super::weight::Scale;
 use super::told::Told;
 use super::{MAX_ATTEMPTS, PAUSES, Result, Run, State, never_ended};
 use crate::host::cancel::Stop;
 use crate::payload::Manifest;
 use crate::resource::{Context, Undo, Undone};
+use crate::takeover::step::SelfStep;
 use crate::upgrade::temp_roots::{TempRoots, TempRootsError, unregistered};
 
 /// What is done when all steps are.
@@ -134,10 +136,11 @@ impl Run<'_> {
         let result = self.tried(index, pauses, &undo, || {
             self.apply_step(&step, &self.context(&progress), &undo)
         });
+        let result = result.and_then(|undone| Ok((undone, self.rest_after(index)?)));
         let notes = progress.into_notes();
         self.record.notes.extend(notes);
         match result {
-            Ok(undone) => self.step_done(index, &undo, undone).map(|()| false),
+            Ok((undone, rest)) => self.step_done(index, &undo, undone, rest).map(|()| false),
             Err(failed) => self.step_failed(index, failed),
         }
     }
@@ -176,9 +179,27 @@ impl Run<'_> {
             .map(drop)
     }
 
-    fn step_done(&mut self, index: u32, undo: &Undo, undone: Undone) -> Result<()> {
+    /// `rest`: the steps after it from now on, where those are other ones than were planned.
+    fn step_done(
+        &mut self,
+        index: u32,
+        undo: &Undo,
+        undone: Undone,
+        rest: Option<Vec<PlannedStep>>,
+    ) -> Result<()> {
         let step = self.steps[index as usize].step.clone();
         let mut change = Change::default();
+        if let Some(rest) = rest {
+            self.steps.truncate(index as usize + 1);
+            for (planned, at) in rest.iter().zip(index + 1..) {
+                change.step(&self.record.id, at, planned)?;
+            }
+            self.steps.extend(rest);
+            self.record.steps = u32::try_from(self.steps.len()).unwrap_or(u32::MAX);
+            self.scale = Scale::of(&self.steps);
+            let steps = self.record.steps;
+            self.live.send_modify(|view| view.steps = steps);
+        }
         self.own(&mut change, index, Ownership::of_done(&step, undo, &undone))?;
         self.keep(&undone.into_kept());
         self.remember_default(&mut change, index)?;
@@ -197,7 +218,7 @@ impl Run<'_> {
     /// changes anything: one flush then lies between the two. Steps of a switch wait, are confirmed
     /// and look up in the database what was done: each of them is written down at once.
     fn goes_on_at_once(&self, index: u32) -> bool {
-        let plain = |step: &Step| !matches!(step, Step::Switch(_));
+        let plain = |step: &Step| !matches!(step, Step::Switch(_) | Step::SelfUpgrade(_));
         let at = index as usize;
         let both = self.steps.get(at).zip(self.steps.get(at + 1));
         both.is_some_and(|(done, next)| plain(&done.step) && plain(&next.step))
@@ -213,6 +234,8 @@ impl Run<'_> {
             (Step::Switch(step), Undo::Switch(undo)) => {
                 self.shared.switch.apply(step, context, undo)
             }
+            (Step::SelfUpgrade(SelfStep::HandOver(over)), _) => self.hand_over(over),
+            (Step::SelfUpgrade(SelfStep::Prove), _) => self.prove_self(),
             (step, undo) => step.apply(context, undo),
         }
     }
@@ -235,6 +258,7 @@ impl Run<'_> {
                 (Step::Switch(step), Undo::Switch(undo)) => {
                     self.shared.switch.undo(step, &context, undo)
                 }
+                (Step::SelfUpgrade(SelfStep::HandOver(over)), _) => self.take_back(over),
                 (step, undo) => step.undo(&context, undo),
             }
         })

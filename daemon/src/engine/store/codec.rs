@@ -1,12 +1,11 @@
 //! The bytes of a value: a version, bincode, and a CRC-32 of both. The only place that knows them.
 
+use std::borrow::Cow;
+
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::StoreError;
-
-/// Version byte of every value.
-const VALUE_VERSION: u8 = 4;
+use super::{StoreError, form};
 
 pub(super) fn shown(key: &[u8]) -> String {
     String::from_utf8_lossy(key).into_owned()
@@ -17,13 +16,14 @@ pub(super) fn encode<T: Serialize>(key: &[u8], value: &T) -> Result<Vec<u8>, Sto
         key: shown(key),
         why,
     })?;
-    Ok(seal(payload))
+    Ok(seal(form::schema(), payload))
 }
 
-/// Puts the version before a payload and the CRC after both.
-pub(super) fn seal(payload: Vec<u8>) -> Vec<u8> {
+/// Puts the version, which is the schema, before a payload and the CRC after both.
+pub(super) fn seal(schema: u32, payload: Vec<u8>) -> Vec<u8> {
+    let payload = form::raised(schema, payload);
     let mut bytes = Vec::with_capacity(payload.len() + 5);
-    bytes.push(VALUE_VERSION);
+    bytes.push(u8::try_from(schema).unwrap_or(u8::MAX));
     bytes.extend_from_slice(&payload);
     let crc = crc32fast::hash(&bytes);
     bytes.extend_from_slice(&crc.to_be_bytes());
@@ -37,8 +37,8 @@ pub(in super::super) fn to_bincode<T: Serialize>(value: &T) -> Result<Vec<u8>, S
 }
 
 pub(super) fn decode<T: DeserializeOwned>(key: &[u8], bytes: &[u8]) -> Result<T, StoreError> {
-    let payload = open_value(key, bytes, VALUE_VERSION)?;
-    from_bincode(payload).map_err(|why| StoreError::Damaged {
+    let payload = open_value(key, bytes, form::schema())?;
+    from_bincode(&payload).map_err(|why| StoreError::Damaged {
         key: shown(key),
         why,
     })
@@ -59,8 +59,8 @@ pub(in super::super) fn from_bincode<T: DeserializeOwned>(bytes: &[u8]) -> Resul
 pub(super) fn open_value<'a>(
     key: &[u8],
     bytes: &'a [u8],
-    version: u8,
-) -> Result<&'a [u8], StoreError> {
+    schema: u32,
+) -> Result<Cow<'a, [u8]>, StoreError> {
     let damaged = |why: &str| StoreError::Damaged {
         key: shown(key),
         why: why.to_owned(),
@@ -72,8 +72,10 @@ pub(super) fn open_value<'a>(
         return Err(damaged("its checksum is wrong"));
     }
     match body.split_first() {
-        Some((found, payload)) if *found == version => Ok(payload),
-        Some((found, _)) => Err(damaged(&format!("its version is {found}, not {version}"))),
+        Some((found, payload)) if u32::from(*found) == schema => {
+            form::lowered(schema, payload).ok_or_else(|| damaged("it has another form"))
+        }
+        Some((found, _)) => Err(damaged(&format!("its version is {found}, not {schema}"))),
         None => Err(damaged("it is empty")),
     }
 }

@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
-use super::SCHEMA;
+use nixctl_proto::OperationId;
+
+use super::schema;
 
 /// Why the database could not be used.
 #[derive(Debug, thiserror::Error)]
@@ -42,10 +44,23 @@ pub enum StoreError {
         why: String,
     },
     /// Made by a newer nixctld.
-    #[error("cannot use the database: its schema is {found}, and this nixctld knows {SCHEMA}")]
+    #[error(
+        "cannot use the database: its schema is {found}, and this nixctld knows {}",
+        schema()
+    )]
     Newer {
         /// Version found.
         found: u32,
+    },
+    /// An older nixctld has no words for an operation that it would have to go on with.
+    #[error(
+        "cannot write the state in schema {schema}: operation {id}, which has not ended, cannot be said in it"
+    )]
+    Unsayable {
+        /// The operation.
+        id: OperationId,
+        /// The older schema.
+        schema: u32,
     },
 }
 

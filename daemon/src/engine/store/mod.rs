@@ -33,6 +33,7 @@ mod change;
 mod codec;
 mod error;
 mod files;
+mod form;
 pub mod health;
 mod switch;
 mod tally;
@@ -45,6 +46,8 @@ use codec::{decode, open_value, seal, shown};
 pub(super) use codec::{from_bincode, to_bincode};
 pub use error::StoreError;
 use files::*;
+pub(super) use form::can_say;
+pub use form::{oldest_read, oldest_written, schema};
 pub use health::Remembered;
 pub use tally::Tally;
 
@@ -350,34 +353,63 @@ impl Store {
                     key: "m/schema".to_owned(),
                     why: "not a number".to_owned(),
                 })?,
-            None if self.db.is_empty() => SCHEMA,
+            None if self.db.is_empty() => schema(),
             None => 1,
         };
-        if found > SCHEMA {
+        if found > schema() {
             return Err(StoreError::Newer { found });
         }
+        if (1..schema()).contains(&found) {
+            let all = self.payloads(found)?;
+            let migrated = legacy::migrated(found, all).map_err(damaged)?;
+            return self.rewrite(schema(), migrated);
+        }
         let mut change = Change::default();
-        if let Ok(version @ 1..) = u8::try_from(found)
-            && found < SCHEMA
-        {
-            let mut all = Vec::new();
-            for item in self.db.iter() {
-                let (key, value) = item.map_err(fail)?;
-                change.remove(key.to_vec());
-                if key.as_ref() != SCHEMA_KEY {
-                    let payload = open_value(&key, &value, version)?;
-                    all.push((key.to_vec(), payload.to_vec()));
-                }
-            }
-            let migrated = legacy::migrated(found, all);
-            for (key, payload) in migrated.map_err(|(key, why)| StoreError::Damaged {
-                key: shown(&key),
-                why,
-            })? {
-                change.insert(key, seal(payload));
+        change.insert(SCHEMA_KEY.to_vec(), schema().to_be_bytes().to_vec());
+        self.commit(change)
+    }
+
+    /// Writes the database in `folder` in an older schema, for the version of nixctl that comes next.
+    /// Ended operations that it has no words for are left out; their ids are returned.
+    ///
+    /// # Errors
+    /// When it cannot be opened or written, or when an operation that has not ended cannot be said.
+    pub fn lower(folder: &Path, to: u32) -> Result<Vec<OperationId>, StoreError> {
+        // Cut off after it was written, it is in the present schema again by now, and goes down once more.
+        let store = Store::open(folder)?;
+        let (lowered, left_out) = legacy::lowered(to, store.payloads(schema())?)?;
+        store.rewrite(to, lowered)?;
+        Ok(left_out)
+    }
+
+    /// The payloads of all values, which are of a schema.
+    fn payloads(&self, schema: u32) -> Result<Vec<legacy::Pair>, StoreError> {
+        let fail = |source| StoreError::Database {
+            action: "read",
+            path: self.folder.join("db"),
+            source,
+        };
+        let mut all = Vec::new();
+        for item in self.db.iter() {
+            let (key, value) = item.map_err(fail)?;
+            if key.as_ref() != SCHEMA_KEY {
+                let payload = open_value(&key, &value, schema)?;
+                all.push((key.to_vec(), payload.into_owned()));
             }
         }
-        change.insert(SCHEMA_KEY.to_vec(), SCHEMA.to_be_bytes().to_vec());
+        Ok(all)
+    }
+
+    /// Puts these payloads in the place of all values, in one commit.
+    fn rewrite(&self, schema: u32, all: Vec<legacy::Pair>) -> Result<(), StoreError> {
+        let mut change = Change::default();
+        for key in self.db.iter().keys().flatten() {
+            change.remove(key.to_vec());
+        }
+        for (key, payload) in all {
+            change.insert(key, seal(schema, payload));
+        }
+        change.insert(SCHEMA_KEY.to_vec(), schema.to_be_bytes().to_vec());
         self.commit(change)
     }
 
@@ -409,9 +441,129 @@ impl Store {
     }
 }
 
+fn damaged((key, why): (Vec<u8>, String)) -> StoreError {
+    StoreError::Damaged {
+        key: shown(&key),
+        why,
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use nixctl_proto::OperationState as State;
+    use nixctl_proto::request::{OperationRequest, RequestOptions};
+
+    use super::form::next::{NEW, NEXT};
     use super::*;
+    use crate::engine::record::Record;
+
+    /// What is in a database of that schema, as that schema reads it.
+    fn seen(folder: &Path, schema: u32) -> (Vec<OperationRecord>, Vec<Entry>) {
+        form::next::WRITES.set(schema);
+        let store = Store::open(folder).unwrap();
+        let operations = store.operations();
+        let journal = operations.iter().flat_map(|it| store.journal(&it.id));
+        let journal = journal.collect();
+        drop(store);
+        form::next::WRITES.set(SCHEMA);
+        (operations, journal)
+    }
+
+    fn record(number: u32, state: State, reason: &str) -> OperationRecord {
+        OperationRecord {
+            id: OperationId::from_parts(u64::from(number), number),
+            request: OperationRequest::SelfUninstall,
+            options: RequestOptions {
+                request_id: Some(format!("request-{number}")),
+                reason: Some(reason.to_owned()),
+                ..RequestOptions::default()
+            },
+            requested_by: 0,
+            created: u64::from(number),
+            finished: None,
+            state,
+            failure: None,
+            kept: Vec::new(),
+            notes: Vec::new(),
+            next_sequence: 1,
+            steps: 0,
+            spent: 0,
+            counted: None,
+        }
+    }
+
+    fn put(folder: &Path, schema: u32, record: &OperationRecord) {
+        form::next::WRITES.set(schema);
+        let store = Store::open(folder).unwrap();
+        let mut change = Change::default();
+        change.operation(record).unwrap();
+        let text = record.options.request_id.as_deref().unwrap();
+        change.request_id(0, text, &record.id).unwrap();
+        let entry = Entry {
+            time: 7,
+            record: Record::State {
+                state: record.state,
+            },
+        };
+        change.entry(&record.id, 0, &entry).unwrap();
+        store.commit(change).unwrap();
+        drop(store);
+        form::next::WRITES.set(SCHEMA);
+    }
+
+    fn lower(folder: &Path) -> Result<Vec<OperationId>, StoreError> {
+        form::next::WRITES.set(NEXT);
+        let lowered = Store::lower(folder, SCHEMA);
+        form::next::WRITES.set(SCHEMA);
+        lowered
+    }
+
+    #[test]
+    fn a_state_goes_up_to_the_next_schema_and_back() {
+        let folder = tempfile::tempdir().unwrap();
+        put(folder.path(), SCHEMA, &record(1, State::Succeeded, "old"));
+        put(folder.path(), SCHEMA, &record(2, State::Running, "goes on"));
+        let before = seen(folder.path(), SCHEMA);
+        assert_eq!(before.0.len(), 2);
+        assert_eq!(seen(folder.path(), NEXT), before);
+        // The older one refuses what is newer, and does not damage it.
+        assert!(matches!(
+            Store::open(folder.path()),
+            Err(StoreError::Newer { found: NEXT })
+        ));
+        put(
+            folder.path(),
+            NEXT,
+            &record(3, State::Failed, "from up there"),
+        );
+        let above = seen(folder.path(), NEXT);
+        // As often as it is cut off after it was written.
+        for _ in 0..2 {
+            assert_eq!(lower(folder.path()).unwrap(), []);
+        }
+        assert_eq!(seen(folder.path(), SCHEMA), above);
+    }
+
+    #[test]
+    fn what_the_older_schema_has_no_words_for_is_left_out_when_it_has_ended() {
+        let folder = tempfile::tempdir().unwrap();
+        put(folder.path(), NEXT, &record(1, State::Succeeded, NEW));
+        put(folder.path(), NEXT, &record(2, State::Succeeded, "old"));
+        let gone = record(1, State::Succeeded, NEW).id;
+        assert_eq!(lower(folder.path()).unwrap(), std::slice::from_ref(&gone));
+        let (operations, journal) = seen(folder.path(), SCHEMA);
+        assert_eq!(operations, [record(2, State::Succeeded, "old")]);
+        assert_eq!(journal.len(), 1);
+        let store = Store::open(folder.path()).unwrap();
+        assert_eq!(store.journal(&gone), []);
+        assert_eq!(store.by_request_id(0, "request-1").unwrap(), None);
+        assert!(store.by_request_id(0, "request-2").unwrap().is_some());
+        drop(store);
+        put(folder.path(), NEXT, &record(3, State::Running, NEW));
+        let error = lower(folder.path()).unwrap_err().to_string();
+        assert!(error.contains("has not ended"), "{error}");
+        assert_eq!(seen(folder.path(), NEXT).0.len(), 2);
+    }
 
     #[test]
     fn a_folder_that_cannot_be_renamed_is_moved_by_its_content() {

@@ -352,7 +352,7 @@ impl Worker for Working {
                 std::fs::write(folder.join(&fetch.release.sha256), "").unwrap();
             }
             Task::Unpack(archive) => world.unpack(&archive.version),
-            Task::Feed(_) | Task::Turn(_) => panic!("nobody is asked"),
+            Task::Feed(_) | Task::Turn(_) | Task::UnpackSelf(_) => panic!("nobody is asked"),
             Task::Database(_) => {
                 let fs = crate::host::Fs::at(world.root.path());
                 InProcess::new(fs).run(task, progress, cancel)?;

@@ -77,6 +77,20 @@ impl Manager {
     }
 
     #[zbus(out_args("operation"))]
+    async fn upgrade_self(
+        &self,
+        options: Options,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+    ) -> Result<OwnedObjectPath, BusError> {
+        let (request, options) = options::upgrade_self(options)?;
+        let caller = caller(connection, &header).await?;
+        let id = self.service.submit(&caller, request, options).await?;
+        publish_one(connection, &self.service, &id, true).await;
+        path_of(&id)
+    }
+
+    #[zbus(out_args("operation"))]
     async fn switch(
         &self,
         toplevel: String,
@@ -227,7 +241,7 @@ impl Manager {
 
     #[zbus(property(emits_changed_signal = "const"))]
     async fn version(&self) -> String {
-        nixctl_proto::VERSION.to_owned()
+        nixctl_proto::version().to_owned()
     }
 
     #[zbus(property)]

@@ -7,8 +7,8 @@ use std::collections::HashMap;
 
 use nixctl_proto::health::Target;
 use nixctl_proto::request::{
-    InstallRequest, OperationRequest, RepairRequest, RequestOptions, RollbackRequest, Strategy,
-    SwitchRequest, UninstallRequest, UpgradeRequest,
+    InstallRequest, OperationRequest, RepairRequest, RequestOptions, RollbackRequest,
+    SelfUpgradeRequest, Strategy, SwitchRequest, UninstallRequest, UpgradeRequest,
 };
 use nixctl_proto::{Code, Failure};
 use zbus::zvariant::{OwnedValue, Value};
@@ -42,6 +42,18 @@ pub fn upgrade(mut options: Options) -> Result<(OperationRequest, RequestOptions
         restore_database: flag(&mut options, "restore-database")?,
     };
     Ok((OperationRequest::Upgrade(request), common(options)?))
+}
+
+/// The request and options of `UpgradeSelf`.
+pub fn upgrade_self(mut options: Options) -> Result<(OperationRequest, RequestOptions), Failure> {
+    let request = SelfUpgradeRequest {
+        version: text(&mut options, "version")?,
+        source: text(&mut options, "source")?,
+        sha256: text(&mut options, "sha256")?,
+        rollback: flag(&mut options, "rollback")?,
+        may_be_older: false,
+    };
+    Ok((OperationRequest::SelfUpgrade(request), common(options)?))
 }
 
 /// The request and options of `Uninstall`.
@@ -108,6 +120,7 @@ pub fn plan(kind: &str, argument: &str, options: Options) -> Result<OperationReq
     match kind {
         "install" => Ok(install(with_release(argument, options)?)?.0),
         "upgrade" => Ok(upgrade(with_release(argument, options)?)?.0),
+        "self-upgrade" => Ok(upgrade_self(with_release(argument, options)?)?.0),
         "uninstall" if argument.is_empty() => Ok(uninstall(options)?.0),
         "uninstall" => Err(invalid("argument", argument, "an uninstall has none")),
         "switch" => Ok(switch(argument.to_owned(), options)?.0),
@@ -122,7 +135,7 @@ pub fn plan(kind: &str, argument: &str, options: Options) -> Result<OperationReq
         }
         "repair" => Ok(repair(argument.lines(), options)?.0),
         _ => {
-            let why = "the kinds are install, uninstall, upgrade, switch, rollback and repair";
+            let why = "the kinds are install, uninstall, upgrade, self-upgrade, switch, rollback and repair";
             Err(invalid("kind", kind, why))
         }
     }

@@ -1,0 +1,192 @@
+//! The program of before, which systemd runs around each start of a daemon that has not proven itself.
+//!
+//! Nobody has the state open while it runs before a start. Whatever it does, it can do again: it says
+//! only at the end what it has done.
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use nixctl_proto::SOCKET_PATH;
+
+use super::note::{Note, Phase, Why};
+use super::{ask, place};
+use crate::engine::{Store, StoreError};
+use crate::host::clock::{Clock, Moment, SystemClock};
+use crate::host::{Fs, FsError};
+use crate::payload::STATE_DIR;
+
+/// Starts of the other version after which it is taken back.
+pub const ATTEMPTS: u32 = 3;
+/// How long after the first start none is tried any more.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+/// How long a daemon that says that it is ready has to answer.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(8);
+/// Between two questions.
+const TICK: Duration = Duration::from_millis(100);
+/// What cannot be done is not tried again at once: systemd must not lose patience.
+const PAUSE: Duration = Duration::from_secs(2);
+
+/// When it runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum When {
+    /// Before the daemon is started.
+    Before,
+    /// When it says that it is ready.
+    After,
+}
+
+/// Why the keeper cannot do its work.
+#[derive(Debug, thiserror::Error)]
+pub enum KeeperError {
+    /// A file.
+    #[error(transparent)]
+    Fs(#[from] FsError),
+    /// The state.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The daemon does not answer as it should.
+    #[error("cannot see nixctld serve: {0}")]
+    Silent(String),
+}
+
+/// Does what is to be done then.
+pub fn main(when: When) -> ExitCode {
+    let fs = Fs::at("/");
+    let done = match when {
+        When::Before => before(&fs, &SystemClock.moment()),
+        When::After => after(&fs, Path::new(SOCKET_PATH)),
+    };
+    let Err(error) = done else {
+        return ExitCode::SUCCESS;
+    };
+    tracing::error!("{error}");
+    if when == When::Before {
+        std::thread::sleep(PAUSE);
+    }
+    ExitCode::FAILURE
+}
+
+/// What is due before a start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Due {
+    /// Nothing: whatever is in place is started.
+    Nothing,
+    /// The programs are exchanged.
+    Exchange,
+    /// The other version is started once more.
+    TryAgain,
+    /// The programs and the state of before are put back.
+    PutBack(Why),
+}
+
+fn due(note: &Note, now: &Moment) -> Due {
+    match note.phase {
+        Phase::Proven | Phase::Back => Due::Nothing,
+        Phase::Prepared => Due::Exchange,
+        Phase::GivenUp => {
+            let unknown = || Why::new("it gave up and did not say why");
+            Due::PutBack(note.why.clone().unwrap_or_else(unknown))
+        }
+        Phase::Trying => {
+            let passed = note.began.as_ref().map_or(0, |began| now.since(began));
+            let seen = match note.seen.is_empty() {
+                true => "it ended before it could be asked",
+                false => &note.seen,
+            };
+            if note.attempts >= ATTEMPTS {
+                let times = note.attempts;
+                let why = format!("it was started {times} times and did not stay: {seen}");
+                Due::PutBack(Why::new(why))
+            } else if u128::from(passed) >= PATIENCE.as_millis() {
+                let seconds = passed / 1000;
+                let why = format!("it does not stay, {seconds} s after its first start: {seen}");
+                Due::PutBack(Why::new(why))
+            } else {
+                Due::TryAgain
+            }
+        }
+    }
+}
+
+/// Before a start.
+///
+/// # Errors
+/// When the disk refuses, or the state cannot be written in the form of the other version.
+pub fn before(fs: &Fs, now: &Moment) -> Result<(), KeeperError> {
+    let Some(mut note) = Note::load(fs)? else {
+        return Ok(());
+    };
+    match due(&note, now) {
+        Due::Nothing => return Ok(()),
+        Due::Exchange => match exchange(fs, &mut note, now) {
+            Ok(()) => {}
+            Err(error) => put_back(fs, &mut note, Why::new(error.to_string()))?,
+        },
+        Due::TryAgain => {
+            note.attempts += 1;
+            note.seen.clear();
+        }
+        Due::PutBack(why) => put_back(fs, &mut note, why)?,
+    }
+    Ok(note.save(fs)?)
+}
+
+/// To the other version.
+fn exchange(fs: &Fs, note: &mut Note, now: &Moment) -> Result<(), KeeperError> {
+    place::copy_state(fs)?;
+    if note.to.schema < note.from.schema {
+        lower(fs, note.to.schema)?;
+    }
+    place::put_programs(fs, note, &note.to.folder)?;
+    tracing::info!("nixctl {} takes over", note.to.version);
+    (note.phase, note.attempts) = (Phase::Trying, 1);
+    note.began = Some(now.clone());
+    Ok(())
+}
+
+/// To the version of before.
+fn put_back(fs: &Fs, note: &mut Note, why: Why) -> Result<(), KeeperError> {
+    place::put_programs(fs, note, &note.from.folder)?;
+    place::put_state_back(fs)?;
+    let (to, from) = (&note.to.version, &note.from.version);
+    tracing::error!("nixctl {from} is back, because of {to}: {}", why.message);
+    (note.phase, note.why) = (Phase::Back, Some(why));
+    Ok(())
+}
+
+/// Writes the state in the form of the other version, which is older.
+fn lower(fs: &Fs, schema: u32) -> Result<(), StoreError> {
+    let dropped = Store::lower(&fs.real(Path::new(STATE_DIR)), schema)?;
+    for id in dropped {
+        tracing::warn!("operation {id} cannot be said in schema {schema}, and is forgotten");
+    }
+    Ok(())
+}
+
+/// When the daemon says that it is ready: it has to answer, as the version that it should be.
+///
+/// # Errors
+/// When it does not.
+pub fn after(fs: &Fs, socket: &Path) -> Result<(), KeeperError> {
+    let Some(mut note) = Note::load(fs)?.filter(|note| note.phase == Phase::Trying) else {
+        return Ok(());
+    };
+    let clock = SystemClock;
+    let began = clock.moment();
+    let wrong = loop {
+        let wrong = match ask::version(socket) {
+            Ok(version) if version == note.to.version => return Ok(()),
+            Ok(version) => format!("version {version} answers, not {}", note.to.version),
+            Err(why) => why,
+        };
+        let passed = Duration::from_millis(clock.moment().since(&began));
+        if passed >= ANSWERS_WITHIN {
+            break wrong;
+        }
+        std::thread::sleep(TICK);
+    };
+    note.seen.clone_from(&wrong);
+    note.save(fs)?;
+    Err(KeeperError::Silent(wrong))
+}
