@@ -136,8 +136,10 @@ impl Fleet {
         let links: Vec<PathBuf> = self.worlds.iter().map(profile).collect();
         std::thread::scope(|scope| {
             let watching = scope.spawn(|| watch(&links, &is_over));
-            let result = work();
-            is_over.store(true, Ordering::Relaxed);
+            let result = {
+                let _ends = Ends(&is_over);
+                work()
+            };
             (result, watching.join().unwrap_or_default())
         })
     }
@@ -199,6 +201,15 @@ fn newest(machine: &Machine) -> Option<Operation> {
 
 fn profile(world: &World) -> PathBuf {
     world.machine.root().join(PROFILE)
+}
+
+/// Ends the watching however the work ends: a test that fails is not to hang.
+struct Ends<'a>(&'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 fn watch(links: &[PathBuf], is_over: &AtomicBool) -> Vec<Effect> {
