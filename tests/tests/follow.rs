@@ -9,7 +9,6 @@ use nixctl_lab::server::{FleetLock, Happened};
 use nixctl_lab::world::fleet::{self, GROUP};
 use nixctl_lab::world::{Operation, json};
 use nixctl_lab::{full, require_disks};
-use serde_json::{Value, json as value};
 
 /// How long something that goes on by itself may take.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -70,13 +69,15 @@ impl Follower {
             true => format!("--from {signed}"),
             false => "--channel stable".to_owned(),
         };
+        let others = match group {
+            "web" => "",
+            _ => "--no-target web",
+        };
         let nixctl = |words: String| self.site.nixctl(&words).unwrap().ok().unwrap();
-        nixctl(format!("release new {from} -o {next} --replace"));
-        let mut feed: Value = serde_json::from_str(&machine.read_text(&next).unwrap()).unwrap();
-        feed["targets"] = value!({
-            group: { "toplevel": of.toplevel, "from": self.site.cache() }
-        });
-        machine.write_file(&next, feed.to_string(), 0o644).unwrap();
+        let target = format!("{group}={},{}", of.toplevel, self.site.cache());
+        nixctl(format!(
+            "release new {from} -o {next} --replace --target {target} {others}"
+        ));
         let key = format!("--key-file {DESK}/secret");
         nixctl(format!("release sign {next} {key} -o {signed} --replace"));
         let bytes = machine.read_file(&signed).unwrap();

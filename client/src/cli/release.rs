@@ -106,6 +106,12 @@ pub struct ReleaseNew {
     /// Let this version go on that was withdrawn or held
     #[arg(long, value_name = "V", requires = "from")]
     pub resume: Vec<Version>,
+    /// The generation that a group of machines should run, and the binary cache that has it
+    #[arg(long = "target", value_name = "GROUP=TOPLEVEL[,CACHE]")]
+    pub targets: Vec<NamedTarget>,
+    /// Name none for this group any more
+    #[arg(long, value_name = "GROUP", requires = "from")]
+    pub no_target: Vec<String>,
     /// File to write; - for standard output
     #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath, default_value = "-")]
     pub output: PathBuf,
@@ -184,6 +190,38 @@ impl From<Curve> for nixctl_proto::feed::Curve {
     }
 }
 
+/// The generation that a group of machines should run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NamedTarget {
+    /// The group.
+    pub group: String,
+    /// Store path of the toplevel.
+    pub toplevel: String,
+    /// The cache that has it.
+    pub cache: Option<String>,
+}
+
+impl std::str::FromStr for NamedTarget {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (group, rest) = text
+            .split_once('=')
+            .filter(|(group, _)| is_name(group))
+            .ok_or("it must begin with a group, such as web=")?;
+        // A store path has no comma.
+        let (toplevel, cache) = match rest.split_once(',') {
+            Some((toplevel, cache)) => (toplevel, Some(cache.to_owned())),
+            None => (rest, None),
+        };
+        Ok(NamedTarget {
+            group: group.to_owned(),
+            toplevel: toplevel.to_owned(),
+            cache,
+        })
+    }
+}
+
 /// An archive for one system.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Archive {
@@ -253,6 +291,18 @@ fn channel(text: &str) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn targets_are_read() {
+        let read = |text: &str| text.parse::<NamedTarget>();
+        let with = read("web=/nix/store/x-web,https://a.example/c,d=1").unwrap();
+        assert_eq!((&*with.group, &*with.toplevel), ("web", "/nix/store/x-web"));
+        assert_eq!(with.cache.as_deref(), Some("https://a.example/c,d=1"));
+        assert_eq!(read("web=/nix/store/x-web").unwrap().cache, None);
+        for text in ["", "web", "=x", "a b=x"] {
+            assert!(read(text).is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn archives_are_read() {

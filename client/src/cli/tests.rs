@@ -61,6 +61,8 @@ fn what_is_accepted() {
         "nixctl retry 0123456789abcdef --no-wait",
         "nixctl release key a-1 --secret s --public p",
         "nixctl release new --channel stable",
+        "nixctl release new --channel fleet --target web=/nix/store/x-web,https://a --target db=/nix/store/x",
+        "nixctl release new --from f --no-target web",
         "nixctl release new --from f --halt 2.34.8 --pause 2.35.0 -o g --replace",
         "nixctl release new --from f --version 2.34.8 --system x86_64-linux=https://a/x,f \
          --start-share 0.05 --minutes 2880 --curve quadratic --start 2026-11-22T04:10:12Z",

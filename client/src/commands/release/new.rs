@@ -5,7 +5,7 @@ use std::io::Read;
 use std::path::Path;
 
 use nixctl_proto::feed::{
-    Artifact, Envelope, FORMAT, Feed, Product, Release, Rollout, Timestamp, Version,
+    Artifact, Envelope, FORMAT, Feed, Product, Release, Rollout, Target, Timestamp, Version,
 };
 use nixctl_proto::{Code, Exit, Failure};
 use ring::digest::{Context as Hasher, SHA256};
@@ -41,6 +41,7 @@ pub fn run(context: &mut Context, what: &ReleaseNew, now: u64) -> Outcome {
     if let Some(version) = &what.version {
         feed.releases.push(release(what, version, now)?);
     }
+    set_targets(&mut feed, what)?;
     let text = feed.to_text() + "\n";
     // Whatever could not be signed is not written either.
     Envelope::unsigned(&text).map_err(|error| error.failure())?;
@@ -87,6 +88,25 @@ fn set(
                 .with_help("see which it has with `nixctl release verify`"));
         };
         change(release);
+    }
+    Ok(())
+}
+
+/// Names what groups of machines should run.
+fn set_targets(feed: &mut Feed, what: &ReleaseNew) -> Result<(), Failure> {
+    for group in &what.no_target {
+        if feed.targets.remove(group).is_none() {
+            let message = format!("cannot take out the group {group}: the feed does not have it");
+            return Err(Failure::new(Code::InvalidArgument, message)
+                .with_help("see which it has with `nixctl release verify --json`"));
+        }
+    }
+    for named in &what.targets {
+        let target = Target {
+            toplevel: named.toplevel.clone(),
+            from: named.cache.clone(),
+        };
+        feed.targets.insert(named.group.clone(), target);
     }
     Ok(())
 }

@@ -148,6 +148,36 @@ fn the_next_feed_goes_on_from_the_last() {
 }
 
 #[test]
+fn a_feed_names_what_groups_of_machines_should_run() {
+    let desk = Desk::new();
+    let path = |name| format!("/nix/store/7rjj86a15146cq1d3qy068lml7n7ykzm-{name}");
+    let (web, db) = (path("web"), path("db"));
+    let line = format!("new --channel fleet -o @one --target web={web},https://c.example --target");
+    desk.done(&format!("{line} db={db}"));
+    desk.done(&format!(
+        "new --from @one -o @two --no-target web --target db={web}"
+    ));
+    let [one, two] = ["one", "two"].map(|name| Feed::parse(&desk.text(name)).unwrap());
+    assert_eq!(one.targets["web"].toplevel, web);
+    assert_eq!(
+        one.targets["web"].from.as_deref(),
+        Some("https://c.example")
+    );
+    assert_eq!((&*one.targets["db"].toplevel, one.targets.len()), (&*db, 2));
+    assert_eq!(
+        (&*two.targets["db"].toplevel, two.targets.len()),
+        (&*web, 1)
+    );
+    for (line, exit) in [
+        ("new --from @one --no-target mail -o @x", Exit::Usage),
+        ("new --from @one --target web=/etc -o @x", Exit::Refused),
+    ] {
+        assert_eq!(desk.refused(line).code.exit(), exit, "{line}");
+        assert!(!desk.path("x").exists());
+    }
+}
+
+#[test]
 fn a_secret_is_the_publishers_alone_and_never_replaced() {
     let desk = Desk::new();
     desk.done("key example-1 --secret @secret --public @public");
