@@ -4,12 +4,14 @@
 //! soon as it opens the database, and refuses a newer one. So a version is never asked with the
 //! database that is in use: it makes an empty store of its own, whose number tells.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use super::step::line;
-use crate::host::Host;
+use crate::health::database::COPIES_DIR;
+use crate::health::look::database::VERSIONS;
+use crate::host::{Fs, FsError, Host};
 use crate::payload::STATE_DIR;
 use crate::payload::files::private_dir;
 use crate::resource::{Context, Description, ResourceError, Result, Undo, Undone, nix_command};
@@ -67,7 +69,13 @@ impl Readable {
     /// The newest form that it reads.
     pub(super) fn reads(&self, context: &Context<'_>) -> Result<u32> {
         let reads = self.of_its_own(context)?;
-        context.host.fs.remove_tree(Path::new(EMPTY))?;
+        let fs = &context.host.fs;
+        fs.remove_tree(Path::new(EMPTY))?;
+        if u64::from(reads) > *VERSIONS.end() {
+            private_dir(fs, COPIES_DIR.as_ref())?;
+            let text = reads.to_string();
+            fs.write(&told(&self.sha256), text.as_bytes(), 0o600, None)?;
+        }
         Ok(reads)
     }
 
@@ -90,6 +98,21 @@ impl Readable {
             seen: format!("Nix {} made no database in {EMPTY}", self.version),
         })
     }
+}
+
+/// Newest form that a release reads, where it told, and that is newer than those that are known. Only
+/// so is a database that it made not taken for one that it cannot read.
+///
+/// # Errors
+/// When that cannot be read.
+pub fn newest_of(fs: &Fs, sha256: &str) -> std::result::Result<Option<u64>, FsError> {
+    let text = fs.read(&told(sha256), MAX_NUMBER)?;
+    Ok(text.and_then(|text| String::from_utf8_lossy(&text).trim().parse().ok()))
+}
+
+/// Where it is written down.
+fn told(sha256: &str) -> PathBuf {
+    Path::new(COPIES_DIR).join(format!("reads-{sha256}"))
 }
 
 /// The number in a file; `None` when there is none.
@@ -147,6 +170,12 @@ mod tests {
                 assert!(failure.message.contains("11"), "{}", failure.message);
             }
             assert!(!machine.path(EMPTY).exists());
+            let told = newest_of(&machine.host.fs, release::SHA256).unwrap();
+            assert_eq!(told, None, "what everybody reads");
         }
+        let (machine, step) = machine(Some("10"), "11");
+        step.apply(&machine.context(), &Undo::Created).unwrap();
+        let told = newest_of(&machine.host.fs, release::SHA256).unwrap();
+        assert_eq!(told, Some(11));
     }
 }

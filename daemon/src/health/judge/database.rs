@@ -4,7 +4,7 @@ use nixctl_proto::health::check::Check;
 
 use super::Found;
 use crate::health::look::database::{
-    DATABASE, DatabaseCheck, DatabaseFacts, Head, Remains, SCHEMA, VERSIONS,
+    DATABASE, DatabaseCheck, DatabaseFacts, Head, Remains, SCHEMA, VERSIONS, number,
 };
 use crate::health::mend::Mend;
 use crate::health::mend::aside::SetAside;
@@ -13,9 +13,6 @@ use crate::health::mend::database::Restore;
 use crate::health::mend::nix_repair::Register;
 use crate::resource::Presence;
 use crate::resource::registration::Registration;
-
-/// The version of the database that every Nix since 2.0 has.
-const VERSION: u64 = *VERSIONS.end();
 
 const RECOVER: &str = "the Nix that nixctl installed is not there to register with: stop nix-daemon, \
      rebuild the database with `sqlite3 db.sqlite .recover | sqlite3 new.sqlite`, move the damaged \
@@ -99,13 +96,13 @@ fn register(release: &Registration) -> Mend {
 /// The file with its version. The database is known to be sound, or is put back together.
 fn schema(facts: &DatabaseFacts) -> Option<Found> {
     let text = facts.schema.as_deref();
-    let number = text.and_then(|text| text.trim().parse::<u64>().ok());
-    match number {
-        Some(version) if VERSIONS.contains(&version) => None,
-        Some(newer) if newer > VERSION => Some(
+    let newest = facts.newest;
+    match number(text) {
+        Some(version) if (*VERSIONS.start()..=newest).contains(&version) => None,
+        Some(newer) if newer > newest => Some(
             Found::new(Check::SchemaTooNew, SCHEMA)
                 .seen(format!("version {newer}"))
-                .expected(format!("version {VERSION}"))
+                .expected(format!("version {newest}"))
                 .help("install the Nix that made it, or restore a copy from before"),
         ),
         _ => {
@@ -117,10 +114,10 @@ fn schema(facts: &DatabaseFacts) -> Option<Found> {
             Some(
                 Found::new(Check::SchemaDamaged, SCHEMA)
                     .seen(seen)
-                    .expected(format!("version {VERSION}"))
+                    .expected(format!("version {newest}"))
                     .mend(Mend::Content(Content {
                         path: SCHEMA.into(),
-                        content: VERSION.to_string(),
+                        content: newest.to_string(),
                         mode: 0o644,
                     })),
             )
@@ -161,6 +158,7 @@ mod tests {
             head: Head::Sound,
             check: DatabaseCheck::Sound,
             schema: Some("10".to_owned()),
+            newest: 10,
             registration: Some((Registration { sha256 }, Presence::Present)),
             remains: Remains::default(),
             damaged_caches: Vec::new(),
@@ -211,6 +209,12 @@ mod tests {
     #[test]
     fn a_healthy_machine_has_no_finding() {
         assert_eq!(judge(&healthy()), []);
+        // One that a newer Nix writes, which has told so.
+        let newer = with(|facts| {
+            facts.newest = 11;
+            facts.schema = Some("11".to_owned());
+        });
+        assert_eq!(newer, []);
         for schema in ["10\n", "9"] {
             assert_eq!(with(|facts| facts.schema = Some(schema.to_owned())), []);
         }

@@ -11,6 +11,7 @@ use crate::health::database::{self, copies};
 use crate::host::{Command, ExecError, Fs};
 use crate::resource::registration::Registration;
 use crate::resource::{Presence, Resource};
+use crate::upgrade::schema;
 
 pub use sqlite::Head;
 
@@ -26,8 +27,8 @@ pub fn head(fs: &Fs) -> Result<Head> {
 pub const DATABASE: &str = "/nix/var/nix/db/db.sqlite";
 /// The file with its version.
 pub const SCHEMA: &str = "/nix/var/nix/db/schema";
-/// Versions of the database that our Nix reads: it brings the older ones up to date by itself, and
-/// before the first of them it used no SQLite.
+/// Versions of the database that every Nix of today reads: it brings the older ones up to date by
+/// itself, and before the first of them it used no SQLite. A newer Nix may read more.
 pub const VERSIONS: std::ops::RangeInclusive<u64> = 6..=10;
 /// Where the daemon keeps what it knows of binary caches.
 const CACHES: &str = "/root/.cache/nix";
@@ -61,6 +62,8 @@ pub struct DatabaseFacts {
     pub check: DatabaseCheck,
     /// The file with its version; nothing when there is none.
     pub schema: Option<String>,
+    /// The newest version that our Nix reads.
+    pub newest: u64,
     /// Nix's own paths in it, and what their probe saw.
     pub registration: Option<(Registration, Presence)>,
     /// What nixctl has to put it back together with.
@@ -102,6 +105,7 @@ pub(super) fn look(scene: &Scene<'_>, expected: &Expected) -> Result<DatabaseFac
         head: sqlite::head(fs, &database)?,
         check: DatabaseCheck::NotMade,
         schema: None,
+        newest: newest(fs, expected)?,
         registration: None,
         remains: remains(fs, expected)?,
         damaged_caches: damaged_caches(scene)?,
@@ -119,7 +123,8 @@ pub(super) fn look(scene: &Scene<'_>, expected: &Expected) -> Result<DatabaseFac
     }
     // Nix is only asked about a database that it can read: a version that it does not take, it calls
     // a damaged database as well, and without one it begins a new database.
-    let is_read = facts.schema.as_deref().is_some_and(is_read_by_ours);
+    let read = *VERSIONS.start()..=facts.newest;
+    let is_read = number(facts.schema.as_deref()).is_some_and(|it| read.contains(&it));
     let is_sound =
         facts.head == Head::Sound && is_read && !matches!(facts.check, DatabaseCheck::Damaged(_));
     if let (Some(registration), true) = (&expected.registration, is_sound && scene.is_deep) {
@@ -138,12 +143,18 @@ pub(super) fn look(scene: &Scene<'_>, expected: &Expected) -> Result<DatabaseFac
     Ok(facts)
 }
 
-/// Whether the file with the database's version says one that our Nix reads.
-fn is_read_by_ours(schema: &str) -> bool {
-    schema
-        .trim()
-        .parse::<u64>()
-        .is_ok_and(|version| VERSIONS.contains(&version))
+/// The version that the file with it says.
+pub fn number(schema: Option<&str>) -> Option<u64> {
+    schema.and_then(|text| text.trim().parse().ok())
+}
+
+/// The newest version that the installed Nix reads: what it told when it was installed by an upgrade.
+fn newest(fs: &Fs, expected: &Expected) -> Result<u64> {
+    let told = match &expected.profile {
+        Some(profile) => schema::newest_of(fs, &profile.sha256)?,
+        None => None,
+    };
+    Ok(told.unwrap_or(0).max(*VERSIONS.end()))
 }
 
 fn remains(fs: &Fs, expected: &Expected) -> Result<Remains> {
@@ -267,6 +278,55 @@ mod tests {
         );
         let facts = of(&Machine::new());
         assert_eq!((facts.head, facts.schema), (Head::Absent, None));
+    }
+
+    #[test]
+    fn a_nix_that_reads_more_has_told() {
+        let link = PathBuf::from("/nix/var/nix/profiles/nixctl");
+        let owned = [
+            Resource::NixTree(NixTree {
+                store_gid: 0,
+                keep: false,
+            }),
+            Resource::Profile(crate::resource::profile::Profile {
+                link,
+                sha256: "bb".to_owned(),
+            }),
+        ];
+        for (told, expected) in [("bb", 11), ("aa", 10)] {
+            let path = format!("/var/lib/nixctl/database/reads-{told}");
+            let machine = Machine::new().file(SCHEMA, "11").file(&path, "11");
+            let Facts::Database(facts) = look_at(&machine, &owned, Area::Database) else {
+                panic!()
+            };
+            assert_eq!(facts.newest, expected);
+        }
+    }
+
+    /// The one before is kept as well, and what is newer than the one in use is kept after going back:
+    /// only to look, it would take the database over.
+    #[test]
+    fn the_release_that_the_profile_leads_to_is_asked() {
+        let registration = |sha256: &str| {
+            let sha256 = sha256.to_owned();
+            Resource::Registration(Registration { sha256 })
+        };
+        for (leads_to, asked) in [("old", "old"), ("new", "new"), ("gone", "new")] {
+            let owned = [
+                registration("old"),
+                registration("new"),
+                Resource::Profile(crate::resource::profile::Profile {
+                    link: "/nix/var/nix/profiles/nixctl".into(),
+                    sha256: leads_to.to_owned(),
+                }),
+            ];
+            let machine = Machine::new();
+            let Facts::Database(facts) = look_at(&machine, &owned, Area::Database) else {
+                panic!()
+            };
+            let release = facts.remains.release.map(|it| it.sha256);
+            assert_eq!(release.as_deref(), Some(asked), "{leads_to}");
+        }
     }
 
     #[test]

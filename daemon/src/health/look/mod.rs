@@ -187,6 +187,13 @@ impl Expected {
                 _ => {}
             }
         }
+        // Of several releases the one in use: a newer Nix that is asked takes the database over.
+        let in_use = expected.profile.as_ref().map(|it| &it.sha256);
+        let of_it = scene.owned.iter().find_map(|resource| match resource {
+            Resource::Registration(it) if Some(&it.sha256) == in_use => Some(it.clone()),
+            _ => None,
+        });
+        expected.registration = of_it.or(expected.registration);
         Ok(expected)
     }
 }
