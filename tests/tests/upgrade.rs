@@ -237,3 +237,66 @@ fn an_install_by_script_that_was_taken_over() {
     assert_eq!(version(&world), *old);
     world.build("bob", "bash", "adopted-old").unwrap();
 }
+
+/// To a version that brings the database into another form, and back only when that is asked for.
+#[test]
+fn across_a_change_of_the_schema_and_back() {
+    if !require() {
+        return;
+    }
+    let world = World::boot_installed("upgrade-schema").unwrap();
+    let old = world.release().version.clone();
+    let schema = || {
+        let read = world.machine.sh("cat /nix/var/nix/db/schema");
+        read.unwrap().ok().unwrap().text().to_owned()
+    };
+    world.build("bob", "bash", "before").unwrap();
+    let bytes = world.newer().with_newer_schema("2.35.0").unwrap();
+    let sum = nixctl_lab::paths::hex(&sha2::Sha256::digest(&bytes));
+    let path = format!("/newer/nix-2.35.0-{}.tar.zst", world.newer().system);
+    world.server.put(&path, bytes);
+    world.server.put(&format!("{path}.sha256"), sum);
+    let upgrade = format!("nixctl upgrade --source http://127.0.0.1:8080{path} --yes");
+    let output = world.run("alice", &upgrade).unwrap();
+    assert!(output.success(), "{output:?}\n{}", world.daemon_log());
+    assert_eq!(schema(), "11");
+    world.build("bob", "bash", "after").unwrap();
+    let after = "nix-build --no-out-link --option substitute false /var/tmp/after.nix";
+    let after = world.run("bob", after).unwrap().ok().unwrap();
+    let after = after.text().to_owned();
+
+    // Not by itself, and then nothing was stopped or changed.
+    let refused = world.run("alice", "nixctl upgrade --rollback --yes");
+    let refused = refused.unwrap();
+    assert_eq!(refused.status, 1, "{refused:?}");
+    assert!(refused.stderr.contains("NIX2041"), "{refused:?}");
+    assert!(refused.stderr.contains("--restore-database"), "{refused:?}");
+    assert_eq!(schema(), "11");
+    world.build("bob", "bash", "still").unwrap();
+
+    let plan = "nixctl upgrade --rollback --restore-database --dry-run --json";
+    let plan = world.run("bob", plan).unwrap();
+    assert!(plan.stdout.contains("lost of that: signatures"), "{plan:?}");
+    let back = "nixctl upgrade --rollback --restore-database --yes";
+    let begin = Instant::now();
+    let output = world.run("alice", back).unwrap();
+    println!("{output:?}, {:?}", begin.elapsed());
+    assert!(output.success(), "{output:?}\n{}", world.daemon_log());
+    assert_eq!((schema().as_str(), version(&world)), ("10", old));
+    // What was built by the newer one is known, and everybody builds.
+    let known = format!("nix-store --check-validity {after}");
+    world.run("bob", &known).unwrap().ok().unwrap();
+    world.build("bob", "bash", "back").unwrap();
+    let kept = world
+        .machine
+        .sh("ls -d /nix/var/nix/db/damaged-*/db.sqlite");
+    kept.unwrap().ok().unwrap();
+    let found = world.machine.exec(&["nixctl", "check"]).unwrap();
+    assert!(found.success(), "{found:?}");
+    // And forwards once more.
+    let output = world.run("alice", "nixctl upgrade --rollback --yes");
+    let output = output.unwrap();
+    assert!(output.success(), "{output:?}\n{}", world.daemon_log());
+    assert_eq!(schema(), "11");
+    world.build("bob", "bash", "again").unwrap();
+}
