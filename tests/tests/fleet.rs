@@ -302,6 +302,7 @@ fn silence_is_no_yes(fleet: &Fleet) {
     assert_eq!(ended[0].state, "succeeded", "{}", world.daemon_log());
     let back = "nixctl upgrade --rollback --yes";
     assert!(world.run("alice", back).unwrap().success());
+    all_given_back(fleet);
 }
 
 #[test]

@@ -171,9 +171,11 @@ fn a_machine_goes_where_the_feed_says() {
     assert!(follower.lock.holders(GROUP).contains(&id));
 
     // Of another group nothing is said.
+    let before = follower.operations().len();
     follower.publish("db", &one);
     follower.until_told("unnamed", "group web");
-    follower.stays_at(&two);
+    assert_eq!(follower.operations().len(), before);
+    site.check_is(&two).unwrap();
 
     // The daemon dies on the way, and goes on.
     follower.publish("web", &one);
