@@ -13,7 +13,7 @@ use nixctl_proto::feed::compare;
 use serde::{Deserialize, Serialize};
 
 use super::hold::Hold;
-use super::ladder::{Ladders, Verdict};
+use super::ladder::{Failed, Ladders, Verdict};
 use super::offer::Offered;
 use crate::health::look::upgrade::Trouble;
 use crate::health::timeline::At;
@@ -99,7 +99,7 @@ impl Memory {
 
     /// Notes how an upgrade ended: `None` for well. True: that is to be stored.
     #[must_use]
-    pub fn ended(&mut self, id: &OperationId, failed: Option<&str>, at: At) -> bool {
+    pub fn ended(&mut self, id: &OperationId, failed: Option<Failed<'_>>, at: At) -> bool {
         let is_ours = |tried: &mut Tried| tried.operation == *id;
         let tried = self.tried.take_if(is_ours);
         match (failed, &tried) {

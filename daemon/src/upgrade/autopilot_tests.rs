@@ -21,7 +21,7 @@ fn begun(version: &str) -> Memory {
 #[test]
 fn what_failed_here_rests_and_then_is_abandoned() {
     let mut memory = begun("2.34.8");
-    assert!(memory.ended(&id(1), Some("it cannot build"), at(0)));
+    assert!(memory.ended(&id(1), Some("it cannot build".into()), at(0)));
     assert_eq!(memory.tried, None);
     let judged = |memory: &Memory, hours| memory.judge("2.34.8", at(hours * HOUR));
     assert!(matches!(judged(&memory, 7), Verdict::Rest { .. }));
@@ -29,7 +29,7 @@ fn what_failed_here_rests_and_then_is_abandoned() {
     assert_eq!(memory.judge("2.34.9", at(0)), Verdict::Go);
     for _ in 0..8 {
         memory.tried = begun("2.34.8").tried;
-        assert!(memory.ended(&id(1), Some("again"), at(0)));
+        assert!(memory.ended(&id(1), Some("again".into()), at(0)));
     }
     assert!(matches!(judged(&memory, 10_000), Verdict::Abandoned { .. }));
 }
@@ -37,9 +37,9 @@ fn what_failed_here_rests_and_then_is_abandoned() {
 #[test]
 fn only_what_was_begun_without_a_hand_counts_as_failed() {
     let mut memory = begun("2.34.8");
-    assert!(!memory.ended(&id(2), Some("somebody else's"), at(0)));
+    assert!(!memory.ended(&id(2), Some("somebody else's".into()), at(0)));
     assert!(memory.tried.is_some());
-    assert!(memory.ended(&id(1), Some("x"), at(0)));
+    assert!(memory.ended(&id(1), Some("x".into()), at(0)));
     // What works is forgiven, whoever asked.
     assert!(memory.ended(&id(3), None, at(0)));
     assert_eq!(memory.judge("2.34.8", at(0)), Verdict::Go);

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::autopilot::Tried;
 use super::hold::Hold;
-use super::ladder::{Ladders, Verdict};
+use super::ladder::{Failed, Ladders, Verdict};
 use crate::health::look::upgrade::Trouble;
 use crate::health::timeline::At;
 
@@ -195,7 +195,7 @@ pub enum End<'a> {
     /// A newer one has taken its place.
     Superseded,
     /// It failed, and why.
-    Failed(&'a str),
+    Failed(Failed<'a>),
 }
 
 impl Memory {
@@ -244,7 +244,7 @@ impl Memory {
             (End::At(path), Some(tried), _) if path != tried.version => {
                 let why = format!("afterwards the machine runs {path}");
                 let failed = &tried.version;
-                self.ladders.failed(PRODUCT, failed, false, &why, at);
+                self.ladders.failed(PRODUCT, failed, false, &*why, at);
             }
             (End::At(path), _, Some(goal)) if path == goal => {
                 self.left.clear();

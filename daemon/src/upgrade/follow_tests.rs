@@ -152,7 +152,7 @@ fn every_standing_is_told_and_what_does_not_pass_is_found() {
 #[test]
 fn what_failed_rests_longer_each_time_and_another_begins_anew() {
     let mut memory = trying(ONE);
-    assert!(memory.ended(&id(1), End::Failed("redis does not start"), at(0)));
+    assert!(memory.ended(&id(1), End::Failed("redis does not start".into()), at(0)));
     assert_eq!(memory.tried, None);
     let Verdict::Rest { why, .. } = memory.judge(ONE, at(8 * HOUR - 1)) else {
         panic!("it is tried again");
@@ -219,7 +219,7 @@ fn what_is_no_failure_of_it_counts_for_nothing() {
     let mut memory = trying(ONE);
     let before = memory.clone();
     // One of somebody else failed, or was superseded.
-    for end in [End::Failed("x"), End::Superseded] {
+    for end in [End::Failed("x".into()), End::Superseded] {
         assert!(!memory.ended(&id(2), end, at(0)));
         assert_eq!(memory, before);
     }

@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 
+use nixctl_proto::{Code, Failure};
 use serde::{Deserialize, Serialize};
 
 use crate::health::timeline::At;
@@ -36,6 +37,44 @@ pub enum Verdict {
         /// Why.
         why: String,
     },
+}
+
+/// Why something failed, and whether that says anything of the release.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Failed<'a> {
+    why: &'a str,
+    is_blamed: bool,
+}
+
+impl<'a> From<&'a str> for Failed<'a> {
+    /// The release is to blame.
+    fn from(why: &'a str) -> Self {
+        Failed {
+            why,
+            is_blamed: true,
+        }
+    }
+}
+
+impl<'a> From<Option<&'a Failure>> for Failed<'a> {
+    /// A release is not to blame for builds that go on, for a server that is away, for a full disk, or
+    /// for somebody who cancels.
+    fn from(failure: Option<&'a Failure>) -> Self {
+        let passing = [
+            Code::BuildsRunning,
+            Code::Busy,
+            Code::Cancelled,
+            Code::DiskFull,
+            Code::Moved,
+            Code::Network,
+            Code::NoSpace,
+            Code::Timeout,
+        ];
+        Failed {
+            why: failure.map_or("", |it| it.message.as_str()),
+            is_blamed: failure.is_none_or(|it| !passing.contains(&it.code)),
+        }
+    }
 }
 
 /// The failures of one release.
@@ -70,16 +109,29 @@ impl Ladders {
         }
     }
 
-    /// It failed, and was undone; to be stored. Failures of another release are forgotten.
-    pub fn failed(&mut self, product: &str, version: &str, after_reboot: bool, why: &str, at: At) {
+    /// It failed, and was undone; to be stored. Failures of another release are forgotten. What the
+    /// release is not to blame for makes it rest as long as the last failure did, and no longer.
+    pub fn failed<'a>(
+        &mut self,
+        product: &str,
+        version: &str,
+        after_reboot: bool,
+        failed: impl Into<Failed<'a>>,
+        at: At,
+    ) {
+        let Failed { why, is_blamed } = failed.into();
         let before = self.of(product, version).map_or(0, |it| it.failures);
+        let failures = match is_blamed {
+            true => before.saturating_add(1),
+            false => before.max(1),
+        };
         if !self.0.contains_key(product) && self.0.len() >= MAX_PRODUCTS {
             self.drop_oldest();
         }
         let ladder = Ladder {
             product: product.to_owned(),
             version: version.to_owned(),
-            failures: before.saturating_add(1),
+            failures,
             last_failure: at.steady,
             last_failure_wall: at.wall,
             after_reboot,
@@ -170,6 +222,22 @@ mod tests {
     }
 
     #[test]
+    fn what_is_no_fault_of_a_release_never_makes_it_abandoned() {
+        let mut ladders = Ladders::default();
+        let mut fail = |code| {
+            let failure = Failure::new(code, "x");
+            ladders.failed("nix", "2.34.8", false, Some(&failure), at(1000));
+            ladders.of("nix", "2.34.8").unwrap().failures
+        };
+        for _ in 0..20 {
+            assert_eq!(fail(Code::BuildsRunning), 1);
+        }
+        assert_eq!(fail(Code::SelfTestFailed), 2);
+        assert_eq!(fail(Code::Network), 2);
+        assert_eq!(fail(Code::Internal), 3);
+    }
+
+    #[test]
     fn pauses_grow_until_it_is_abandoned() {
         for (failures, hours) in [
             (0, Some(0)),
@@ -252,7 +320,7 @@ mod tests {
         let mut ladders = Ladders::default();
         for product in 0..100 {
             let why = "x".repeat(100_000);
-            ladders.failed(&format!("product-{product}"), "1", false, &why, at(product));
+            ladders.failed(&format!("product-{product}"), "1", false, &*why, at(product));
         }
         assert_eq!(ladders.0.len(), MAX_PRODUCTS);
         assert!(ladders.of("product-99", "1").is_some());

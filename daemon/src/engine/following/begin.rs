@@ -84,7 +84,7 @@ impl Shared {
             }
             (_, State::Succeeded) => End::At(&runs),
             _ if self.was_superseded(&record.id) => End::Superseded,
-            _ => End::Failed(record.failure.as_ref().map_or("", |it| it.message.as_str())),
+            _ => End::Failed(record.failure.as_ref().into()),
         };
         let at = self.at();
         let mut following = lock(&self.following);

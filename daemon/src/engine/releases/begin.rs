@@ -9,6 +9,7 @@ use super::super::record::OperationRecord;
 use super::super::store::{Change as Batch, StoreError};
 use super::Releases;
 use crate::upgrade::autopilot::Tried;
+use crate::upgrade::ladder::Failed;
 use crate::upgrade::offer::Offered;
 use crate::upgrade::turn::Turn;
 
@@ -79,7 +80,7 @@ impl Shared {
         }
         let failed = match record.state {
             State::Succeeded => None,
-            _ => Some(record.failure.as_ref().map_or("", |it| it.message.as_str())),
+            _ => Some(Failed::from(record.failure.as_ref())),
         };
         let at = self.at();
         let mut releases = lock(&self.releases);
