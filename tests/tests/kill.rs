@@ -30,6 +30,8 @@ campaigns! {
     upgrade_under_sigkill: Upgrade, Kill;
     upgrade_under_sigterm: Upgrade, Term;
     upgrade_under_power_cuts: Upgrade, PowerCut;
+    self_upgrade_under_sigkill: SelfUpgrade, Kill;
+    self_upgrade_under_power_cuts: SelfUpgrade, PowerCut;
 }
 
 macro_rules! repairs {

@@ -2,11 +2,11 @@
 //! serve.
 #![allow(clippy::unwrap_used)]
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use nixctl_lab::dist::Neighbour;
+use nixctl_lab::dist::{GARBAGE, Neighbour};
 use nixctl_lab::require;
-use nixctl_lab::world::World;
+use nixctl_lab::world::{OPERATION, Operation, World, changes};
 use sha2::Digest;
 
 /// Version that is built.
@@ -41,7 +41,7 @@ fn assert_cleared(world: &World) {
         "/usr/local/lib/nixctl/keeper",
         "/var/lib/nixctl/takeover.json",
         "/var/lib/nixctl/db.before",
-        "/var/lib/nixctl/db.after",
+        "/var/lib/nixctl/db.part",
     ] {
         assert!(!world.machine.exists(path).unwrap(), "{path} is left over");
     }
@@ -108,4 +108,172 @@ fn there_and_back_with_another_form_of_the_state() {
     for path in ["/usr/local/bin/nixctl", "/usr/local/lib/nixctl"] {
         assert!(!world.machine.exists(path).unwrap(), "{path} is left over");
     }
+}
+
+/// Goes to a version that does not work, and looks whether all is as before. Says how long it took.
+fn goes_back(world: &World, broken: &Neighbour, code: &str) -> Duration {
+    let what = &broken.fault;
+    let before = world.snapshot().unwrap();
+    let earlier = ids(world);
+    let upgrade = serve(world, broken);
+    let begin = Instant::now();
+    let output = world.run("alice", &upgrade).unwrap();
+    let took = begin.elapsed();
+    println!("{what}: {output:?}, {took:?}");
+    assert_eq!(output.status, 1, "{what}\n{}", world.daemon_log());
+    assert!(output.stderr.contains(code), "{what}: {output:?}");
+    assert_eq!(version(world), OLD, "{what}");
+    assert_cleared(world);
+    let newest = &world.operations().unwrap()[0];
+    assert_eq!(newest.state, "reverted", "{what}: {newest:?}");
+    let shown = world.run("bob", &format!("nixctl show {}", newest.id));
+    let shown = shown.unwrap().ok().unwrap();
+    assert!(shown.stdout.contains(code), "{what}: {shown:?}");
+    assert_eq!(
+        ids(world)[1..],
+        earlier,
+        "{what}: the history is another one"
+    );
+    assert_eq!(
+        changes(&before, &world.snapshot().unwrap()),
+        [""; 0],
+        "{what}"
+    );
+    let found = world.machine.exec(&["nixctl", "check"]).unwrap();
+    assert!(found.success(), "{what}: {found:?}");
+    took
+}
+
+#[test]
+fn a_version_that_does_not_stay_goes_by_itself() {
+    goes_back_from(
+        "self-broken",
+        &["crash", "exit", "later", "unreadable", "worse"],
+    );
+}
+
+#[test]
+fn a_version_that_does_not_answer_goes_by_itself() {
+    goes_back_from("self-silent", &["hang", "mute"]);
+}
+
+fn goes_back_from(name: &str, faults: &[&str]) {
+    if !require() {
+        return;
+    }
+    let world = World::boot_installed(name).unwrap();
+    world.build("bob", "bash", "before").unwrap();
+    for fault in faults {
+        let took = goes_back(&world, &Neighbour::broken(fault), "NIX2044");
+        assert!(took < Duration::from_secs(90), "{fault}: {took:?}");
+    }
+    world.build("bob", "bash", "after").unwrap();
+}
+
+#[test]
+fn what_cannot_be_used_is_never_put_in_place() {
+    if !require() {
+        return;
+    }
+    let world = World::boot_installed("self-unusable").unwrap();
+    world.build("bob", "bash", "before").unwrap();
+    let pid = world.daemon_pid().unwrap();
+    goes_back(&world, &Neighbour::broken(GARBAGE), "NIX2043");
+    let liar = Neighbour {
+        named: "0.3.0".to_owned(),
+        ..Neighbour::next()
+    };
+    goes_back(&world, &liar, "NIX2043");
+    // Members of the group may take what the settings trust, and nothing else.
+    let elsewhere = "nixctl daemon upgrade --source http://127.0.0.2:8080/x --yes";
+    let refused = world.run("alice", elsewhere).unwrap();
+    assert_eq!(refused.status, 3, "{refused:?}");
+    // An archive of something else, of another system, of another version, and none at all.
+    let nix = world.source();
+    let other = serve(&world, &Neighbour::next());
+    let other = other.replace("--yes", "");
+    let bytes = b"x".to_vec();
+    let wrong_system = "/nixctl/nixctl-0.2.0-riscv64-linux.tar.xz";
+    world.server.put(wrong_system, bytes);
+    let sum = "0".repeat(64);
+    for (command, code) in [
+        (
+            format!("nixctl daemon upgrade --source {nix} --yes"),
+            "NIX1013",
+        ),
+        (
+            format!("nixctl daemon upgrade --source http://127.0.0.1:8080{wrong_system} --yes"),
+            "NIX1013",
+        ),
+        (format!("{other} --sha256 {sum} --yes"), "NIX2001"),
+        ("nixctl daemon upgrade --yes".to_owned(), "NIX1013"),
+        (
+            "nixctl daemon upgrade --rollback --yes".to_owned(),
+            "NIX1042",
+        ),
+    ] {
+        let output = world.run("alice", &command).unwrap();
+        assert!(!output.success(), "{command}: {output:?}");
+        assert!(output.stderr.contains(code), "{command}: {output:?}");
+    }
+    assert_eq!(world.daemon_pid().unwrap(), pid, "it was started again");
+    assert_cleared(&world);
+}
+
+#[test]
+fn what_runs_is_waited_for_and_who_watches_sees_the_end() {
+    if !require() {
+        return;
+    }
+    let world = World::boot_installed("self-watched").unwrap();
+    let upgrade = serve(&world, &Neighbour::next());
+    let file = world.write_derivation("slow").unwrap();
+    let busybox = "$(ls -d /nix/store/*-busybox-static-* | tail -n 1)/bin";
+    let slow =
+        format!("sed -i \"s|echo slow is built|{busybox}/sleep 12; echo slow is built|\" {file}");
+    world.machine.sh(&slow).unwrap().ok().unwrap();
+    let build = format!("nix-build --no-out-link --option substitute false {file}");
+    let build = world.start("bob", &build).unwrap();
+    let begun = "for i in $(seq 100); do pgrep -f 'sleep 12' && exit; sleep 0.1; done; exit 1";
+    world.machine.sh(begun).unwrap().ok().unwrap();
+    // An upgrade of Nix waits for the build; that of nixctl waits for the one of Nix.
+    let new = &world.newer().version;
+    let nix = format!("nixctl upgrade --to {new} --yes");
+    let nix = world.start("alice", &nix).unwrap();
+    let running = world.under_way(3).unwrap();
+    assert_eq!(running.kind, "upgrade");
+    let pid = world.daemon_pid().unwrap();
+    let own = world
+        .run("alice", &format!("{upgrade} --no-wait"))
+        .unwrap()
+        .ok()
+        .unwrap();
+    println!("{own:?}");
+    let queued = world.operations().unwrap().remove(0);
+    assert_eq!((&*queued.kind, &*queued.state), ("self-upgrade", "queued"));
+    assert_eq!(world.daemon_pid().unwrap(), pid);
+    let over_bus = format!("nixctl watch {}", queued.id);
+    let over_socket = format!("nixctl --socket /run/nixctl/socket watch {}", queued.id);
+    let watchers = [over_bus, over_socket].map(|command| world.start("bob", &command).unwrap());
+    let nix = nix.wait(OPERATION).unwrap();
+    assert!(nix.success(), "{nix:?}\n{}", world.daemon_log());
+    for watcher in watchers {
+        let seen = watcher.wait(OPERATION).unwrap();
+        println!("{seen:?}");
+        assert!(seen.success(), "{seen:?}\n{}", world.daemon_log());
+        assert!(seen.stdout.contains("nixctl is replaced"), "{seen:?}");
+    }
+    let ended = Operation::until(&world.machine, OPERATION, |all| {
+        all.iter().all(Operation::is_final)
+    });
+    let ended = ended.unwrap();
+    assert_eq!(
+        (&*ended[0].state, &*ended[1].state),
+        ("succeeded", "succeeded")
+    );
+    assert_eq!(version(&world), "0.2.0");
+    let status = world.json("status").unwrap();
+    assert_eq!(status["nix_version"], **new, "{status}");
+    let built = build.wait(OPERATION).unwrap();
+    assert!(built.success(), "{built:?}");
 }

@@ -39,6 +39,9 @@ pub const PLANNING: Duration = Duration::from_secs(120);
 pub const LOOKING: Duration = Duration::from_secs(300);
 /// How long a daemon that went away may take to come back: it restarts and reads its journal.
 pub const COME_BACK: Duration = Duration::from_secs(30);
+/// The same for one that is replaced by another version, which may not start: the one of before comes
+/// back then.
+pub const COME_BACK_AS_BEFORE: Duration = Duration::from_secs(120);
 /// Time between two attempts to reach it.
 pub const TRY_EVERY: Duration = Duration::from_millis(250);
 

@@ -6,13 +6,16 @@
 //! the operation anew and goes on.
 
 use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
-use nixctl_proto::OperationView;
+use nixctl_proto::{OperationKind, OperationView};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::{ANSWER, COME_BACK, TRY_EVERY, Trouble};
+use super::{ANSWER, COME_BACK, COME_BACK_AS_BEFORE, TRY_EVERY, Trouble};
 
 /// What a watcher learns.
 #[derive(Debug, Clone, PartialEq)]
@@ -34,7 +37,11 @@ pub struct Watch {
 
 /// Where a transport puts the snapshots it sees.
 #[derive(Debug, Clone)]
-pub struct Report(mpsc::UnboundedSender<Result<Event, Trouble>>);
+pub struct Report {
+    events: mpsc::UnboundedSender<Result<Event, Trouble>>,
+    /// Whether the daemon itself is replaced, and may try in vain for a while.
+    is_replaced: Arc<AtomicBool>,
+}
 
 /// What each transport brings.
 pub trait Source: Send + 'static {
@@ -53,7 +60,11 @@ impl Watch {
     pub fn start(source: impl Source) -> Watch {
         // Not bounded: a terminal that is stopped must not stop the reading of the connection.
         let (sender, events) = mpsc::unbounded_channel();
-        let task = tokio::spawn(follow(source, Report(sender)));
+        let report = Report {
+            events: sender,
+            is_replaced: Arc::default(),
+        };
+        let task = tokio::spawn(follow(source, report));
         Watch { events, task }
     }
 
@@ -73,13 +84,23 @@ impl Report {
     /// Reports a snapshot; whether it was the last.
     pub fn view(&self, view: OperationView) -> bool {
         let last = view.state.is_final();
+        let is_replaced = view.kind == OperationKind::SelfUpgrade;
+        self.is_replaced.store(is_replaced, Ordering::Relaxed);
         self.send(Ok(Event::View(Box::new(view))));
         last
     }
 
+    /// How long a daemon that went away is waited for.
+    fn patience(&self) -> Duration {
+        match self.is_replaced.load(Ordering::Relaxed) {
+            true => COME_BACK_AS_BEFORE,
+            false => COME_BACK,
+        }
+    }
+
     /// A watcher that is gone needs nothing any more.
     fn send(&self, event: Result<Event, Trouble>) {
-        let _ = self.0.send(event);
+        let _ = self.events.send(event);
     }
 }
 
@@ -91,7 +112,7 @@ async fn follow(mut source: impl Source, report: Report) {
             Err(trouble) => return report.send(Err(trouble)),
         }
         report.send(Ok(Event::Away));
-        match come_back(&mut source).await {
+        match come_back(&mut source, report.patience()).await {
             Ok(view) => {
                 report.send(Ok(Event::Back));
                 if report.view(view) {
@@ -104,8 +125,8 @@ async fn follow(mut source: impl Source, report: Report) {
 }
 
 /// Waits for the daemon. A refusal counts as "not yet": its state is loaded behind its name.
-async fn come_back(source: &mut impl Source) -> Result<OperationView, Trouble> {
-    let end = Instant::now() + COME_BACK;
+async fn come_back(source: &mut impl Source, patience: Duration) -> Result<OperationView, Trouble> {
+    let end = Instant::now() + patience;
     loop {
         sleep(TRY_EVERY).await;
         let trouble = match timeout(ANSWER, source.reach()).await {
@@ -116,7 +137,7 @@ async fn come_back(source: &mut impl Source) -> Result<OperationView, Trouble> {
         if Instant::now() >= end {
             return Err(match trouble {
                 Trouble::Lost(_) => {
-                    let seconds = COME_BACK.as_secs();
+                    let seconds = patience.as_secs();
                     Trouble::Lost(format!(
                         "it went away and did not come back within {seconds} s"
                     ))
@@ -228,6 +249,22 @@ mod tests {
         assert_eq!(seen, ["away"]);
         assert!(matches!(trouble, Some(Trouble::Lost(why)) if why.contains("30 s")));
         assert!(begin.elapsed() >= COME_BACK && begin.elapsed() < COME_BACK * 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_daemon_that_is_replaced_may_come_back_as_before() {
+        let begin = Instant::now();
+        let replaced = OperationView {
+            kind: OperationKind::SelfUpgrade,
+            ..view()
+        };
+        let script = Script {
+            follows: [(vec![replaced], Err(lost()))].into(),
+            reaches: [].into(),
+            hope: true,
+        };
+        assert_eq!(all(script).await.0, ["running", "away"]);
+        assert!(begin.elapsed() >= COME_BACK_AS_BEFORE);
     }
 
     #[tokio::test(start_paused = true)]

@@ -12,7 +12,8 @@ pub fn after_commit(commit: u64) {
 /// The file `/run/nixctl-fault` holds `kill N`, `term N`, `hang N` or `pause N`: at commit N, or at the
 /// next one when that has passed already, the file is renamed and the daemon kills itself, asks itself
 /// to end, stands still until the machine is stopped, or stands still for as long as the renamed file is
-/// there. While it holds `count`, the number of each commit is written beside it.
+/// there. `kill N VERSION` is for a daemon of that version alone. While it holds `count`, the number of
+/// each commit is written beside it, and once more beside that for each version.
 #[cfg(feature = "fault-injection")]
 pub fn after_commit(commit: u64) {
     let path = std::path::Path::new("/run/nixctl-fault");
@@ -20,7 +21,10 @@ pub fn after_commit(commit: u64) {
         return;
     };
     if text.trim() == "count" {
-        let _ = std::fs::write("/run/nixctl-fault.count", commit.to_string());
+        let version = nixctl_proto::version();
+        for name in ["count".to_owned(), format!("count-{version}")] {
+            let _ = std::fs::write(format!("/run/nixctl-fault.{name}"), commit.to_string());
+        }
         return;
     }
     let Some(how) = due(&text, commit) else {
@@ -52,9 +56,11 @@ pub fn after_commit(commit: u64) {
 /// machine, at its own time: the commit that was meant may be over before the file is there.
 #[cfg(feature = "fault-injection")]
 fn due(text: &str, commit: u64) -> Option<&str> {
-    let (how, number) = text.trim().split_once(' ')?;
-    let number: u64 = number.parse().ok()?;
-    (commit >= number).then_some(how)
+    let mut words = text.split_whitespace();
+    let how = words.next()?;
+    let number: u64 = words.next()?.parse().ok()?;
+    let is_meant = words.next().is_none_or(|it| it == nixctl_proto::version());
+    (is_meant && commit >= number).then_some(how)
 }
 
 #[cfg(all(test, feature = "fault-injection"))]
@@ -69,6 +75,12 @@ mod tests {
             ("pause 2", 3, Some("pause")),
             ("pause", 3, None),
             ("pause x", 3, None),
+            ("kill 3 9.9.9", 3, None),
+            (
+                concat!("kill 3 ", env!("CARGO_PKG_VERSION")),
+                3,
+                Some("kill"),
+            ),
         ] {
             assert_eq!(due(text, commit), how, "{text} {commit}");
         }

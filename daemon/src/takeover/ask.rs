@@ -1,6 +1,6 @@
 //! Asks a daemon over its socket how it is, without a runtime: for the keeper.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
@@ -53,12 +53,16 @@ fn message<T: DeserializeOwned>(stream: &mut UnixStream) -> Result<T, String> {
 }
 
 fn payload(stream: &mut UnixStream) -> Result<Vec<u8>, String> {
+    let unread = |error: std::io::Error| match error.kind() {
+        ErrorKind::WouldBlock | ErrorKind::TimedOut => {
+            format!("no answer within {} s", PATIENCE.as_secs())
+        }
+        _ => error.to_string(),
+    };
     let mut header = [0; HEADER_LENGTH];
-    let read = stream.read_exact(&mut header);
-    read.map_err(|error| error.to_string())?;
+    stream.read_exact(&mut header).map_err(unread)?;
     let length = frame::payload_length(header).map_err(|error| error.to_string())?;
     let mut payload = vec![0; length];
-    let read = stream.read_exact(&mut payload);
-    read.map_err(|error| error.to_string())?;
+    stream.read_exact(&mut payload).map_err(unread)?;
     Ok(payload)
 }

@@ -19,7 +19,7 @@ use crate::payload::STATE_DIR;
 /// Starts of the other version after which it is taken back.
 pub const ATTEMPTS: u32 = 3;
 /// How long after the first start none is tried any more.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(30);
 /// How long a daemon that says that it is ready has to answer.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(8);
 /// Between two questions.
@@ -189,4 +189,159 @@ pub fn after(fs: &Fs, socket: &Path) -> Result<(), KeeperError> {
     note.seen.clone_from(&wrong);
     note.save(fs)?;
     Err(KeeperError::Silent(wrong))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::super::note::Side;
+    use super::*;
+
+    const PROGRAMS: &str = "/usr/local/bin";
+
+    struct Machine {
+        _root: tempfile::TempDir,
+        fs: Fs,
+    }
+
+    fn moment(millis: u64) -> Moment {
+        Moment {
+            era: "boot".to_owned(),
+            millis,
+        }
+    }
+
+    fn side(version: &str) -> Side {
+        Side {
+            version: version.to_owned(),
+            schema: 4,
+            folder: Path::new("/usr/local/lib/nixctl").join(version),
+            nixctld: version.to_owned(),
+        }
+    }
+
+    impl Machine {
+        fn new() -> Machine {
+            let root = tempfile::tempdir().unwrap();
+            let fs = Fs::at(root.path().canonicalize().unwrap());
+            let machine = Machine { _root: root, fs };
+            for version in ["1", "2"] {
+                for name in ["nixctl", "nixctld"] {
+                    machine.put(&side(version).folder.join(name), version);
+                }
+            }
+            for name in ["nixctl", "nixctld"] {
+                machine.put(&Path::new(PROGRAMS).join(name), "1");
+            }
+            machine.put(Path::new("/var/lib/nixctl/db/db"), "1");
+            let note = Note {
+                from: side("1"),
+                to: side("2"),
+                programs: PathBuf::from(PROGRAMS),
+                phase: Phase::Prepared,
+                attempts: 0,
+                began: None,
+                seen: String::new(),
+                why: None,
+                made: Vec::new(),
+            };
+            note.save(&machine.fs).unwrap();
+            machine
+        }
+
+        fn put(&self, path: &Path, text: &str) {
+            let real = self.fs.real(path);
+            std::fs::create_dir_all(real.parent().unwrap()).unwrap();
+            std::fs::write(real, text).unwrap();
+        }
+
+        /// Both programs and the state, and how far it is.
+        fn seen(&self) -> (String, Phase) {
+            let read = |path: &str| {
+                let bytes = self.fs.read(Path::new(path), 99).unwrap().unwrap();
+                String::from_utf8(bytes).unwrap()
+            };
+            let programs = ["nixctl", "nixctld"].map(|name| read(&format!("{PROGRAMS}/{name}")));
+            let text = format!("{}{}", programs.join(""), read("/var/lib/nixctl/db/db"));
+            (text, Note::load(&self.fs).unwrap().unwrap().phase)
+        }
+
+        /// A start, at which the version that is in place makes the state its own.
+        fn start(&self, millis: u64) -> (String, Phase) {
+            before(&self.fs, &moment(millis)).unwrap();
+            let (text, phase) = self.seen();
+            if text.starts_with("22") {
+                self.put(Path::new("/var/lib/nixctl/db/db"), "2");
+            }
+            (text, phase)
+        }
+    }
+
+    #[test]
+    fn what_does_not_stay_is_taken_back_with_its_state() {
+        let machine = Machine::new();
+        assert_eq!(machine.start(0), ("221".to_owned(), Phase::Trying));
+        assert_eq!(machine.start(1), ("222".to_owned(), Phase::Trying));
+        assert_eq!(machine.start(2), ("222".to_owned(), Phase::Trying));
+        assert_eq!(machine.start(3), ("111".to_owned(), Phase::Back));
+        // However often it is started then.
+        assert_eq!(machine.start(4), ("111".to_owned(), Phase::Back));
+        let why = Note::load(&machine.fs).unwrap().unwrap().why.unwrap();
+        assert!(why.message.contains("started 3 times"), "{why:?}");
+        // One that hangs has fewer starts.
+        let machine = Machine::new();
+        machine.start(0);
+        assert_eq!(machine.start(15_000).1, Phase::Trying);
+        assert_eq!(machine.start(30_000), ("111".to_owned(), Phase::Back));
+    }
+
+    #[test]
+    fn what_gives_up_says_why_and_what_has_proven_itself_stays() {
+        let machine = Machine::new();
+        machine.start(0);
+        let mut note = Note::load(&machine.fs).unwrap().unwrap();
+        note.phase = Phase::GivenUp;
+        note.why = Some(Why::new("it is worse"));
+        note.save(&machine.fs).unwrap();
+        assert_eq!(machine.start(1), ("111".to_owned(), Phase::Back));
+        let why = Note::load(&machine.fs).unwrap().unwrap().why.unwrap();
+        assert_eq!(why.message, "it is worse");
+        let machine = Machine::new();
+        machine.start(0);
+        let mut note = Note::load(&machine.fs).unwrap().unwrap();
+        note.phase = Phase::Proven;
+        note.save(&machine.fs).unwrap();
+        for time in 1..9 {
+            assert_eq!(machine.start(time), ("222".to_owned(), Phase::Proven));
+        }
+    }
+
+    #[test]
+    fn an_exchange_that_cannot_be_done_is_taken_back() {
+        let machine = Machine::new();
+        machine.fs.remove_tree(&side("2").folder).unwrap();
+        assert_eq!(machine.start(0), ("111".to_owned(), Phase::Back));
+        // Nothing was ever asked for.
+        Note::remove(&machine.fs).unwrap();
+        before(&machine.fs, &moment(1)).unwrap();
+        after(&machine.fs, Path::new("/nowhere")).unwrap();
+    }
+
+    #[test]
+    fn it_is_begun_again_wherever_it_was_cut_off() {
+        // Before its note is written, each of them may have done anything.
+        let machine = Machine::new();
+        let prepared = Note::load(&machine.fs).unwrap().unwrap();
+        machine.start(0);
+        machine.put(Path::new("/var/lib/nixctl/db/db"), "1");
+        prepared.save(&machine.fs).unwrap();
+        assert_eq!(machine.start(1), ("221".to_owned(), Phase::Trying));
+        let mut given_up = Note::load(&machine.fs).unwrap().unwrap();
+        given_up.phase = Phase::GivenUp;
+        for _ in 0..2 {
+            given_up.save(&machine.fs).unwrap();
+            assert_eq!(machine.start(2), ("111".to_owned(), Phase::Back));
+        }
+    }
 }

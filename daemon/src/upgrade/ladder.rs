@@ -320,7 +320,13 @@ mod tests {
         let mut ladders = Ladders::default();
         for product in 0..100 {
             let why = "x".repeat(100_000);
-            ladders.failed(&format!("product-{product}"), "1", false, &*why, at(product));
+            ladders.failed(
+                &format!("product-{product}"),
+                "1",
+                false,
+                &*why,
+                at(product),
+            );
         }
         assert_eq!(ladders.0.len(), MAX_PRODUCTS);
         assert!(ladders.of("product-99", "1").is_some());

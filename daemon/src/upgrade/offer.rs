@@ -119,6 +119,43 @@ pub fn standing(feed: &Feed, here: &Here, now: u64) -> Standing {
     }
 }
 
+/// What the feed has of nixctl itself for this machine: the version that is named, else the newest
+/// whose turn has come; else why there is none. `now` as for [`standing`].
+pub fn of_nixctl(
+    feed: &Feed,
+    here: &Here,
+    named: Option<&str>,
+    now: u64,
+) -> Result<Offered, String> {
+    let nothing = || "the release feed has nothing newer".to_owned();
+    if now >= feed.expires.seconds() {
+        return Err("the release feed has expired".to_owned());
+    }
+    let own: Version = here.nixctld.parse().map_err(|_| nothing())?;
+    let choice = newest_for(feed, Product::Nixctl, &here.system, &own);
+    if let Some(named) = named {
+        let is_it = |release: &&&Release| release.version.as_str() == named;
+        let why = || {
+            let version = named.parse::<Version>().ok();
+            let why = version.and_then(|version| choice.why_not(&version));
+            why.unwrap_or_else(|| "the feed does not have it".to_owned())
+        };
+        let release = choice.usable.iter().find(is_it).ok_or_else(why)?;
+        return offered_to(release, &here.system).ok_or_else(nothing);
+    }
+    let is_newer = |release: &&Release| own.is_older_than(&release.version);
+    let offer = rollout::offer(&choice, &feed.channel, &here.machine, now);
+    let offered = offer.release.filter(is_newer);
+    if let Some(offered) = offered.and_then(|it| offered_to(it, &here.system)) {
+        return Ok(offered);
+    }
+    let mut waiting = offer.decisions.iter().filter(|(it, _)| is_newer(it));
+    match waiting.next() {
+        Some((release, why)) => Err(format!("nixctl {}: {why}", release.version)),
+        None => Err(nothing()),
+    }
+}
+
 fn offered_to(release: &Release, system: &str) -> Option<Offered> {
     let artifact = release.artifact(system)?;
     Some(Offered {
@@ -255,6 +292,38 @@ mod tests {
     fn a_halted_release_is_not_offered_and_the_one_before_it_is() {
         let standing = at(vec![halted("2.34.8"), release("2.30.0", 1.0)]);
         assert_eq!(standing.offered.unwrap().version, "2.30.0");
+    }
+
+    #[test]
+    fn nixctl_is_offered_by_its_own_versions() {
+        let own = |version: &str, share: f64| Release {
+            product: Product::Nixctl,
+            ..release(version, share)
+        };
+        let all = feed(
+            1,
+            vec![
+                release("2.34.8", 1.0),
+                own("0.1.0", 1.0),
+                own("0.2.0", 1.0),
+                own("0.3.0", 0.4),
+            ],
+        );
+        let of = |named, now| of_nixctl(&all, &here(), named, now);
+        assert_eq!(of(None, NOW).unwrap().version, "0.2.0");
+        // Who names one has it before its turn.
+        assert_eq!(of(Some("0.3.0"), NOW).unwrap().version, "0.3.0");
+        assert!(
+            of(Some("2.34.8"), NOW)
+                .unwrap_err()
+                .contains("does not have it")
+        );
+        assert!(of(None, all.expires.seconds()).is_err());
+        let later = feed(1, vec![own("0.3.0", 0.4)]);
+        let why = of_nixctl(&later, &here(), None, NOW).unwrap_err();
+        assert!(why.contains("0.3.0") && why.contains("turn"), "{why}");
+        let old = feed(1, vec![own("0.0.9", 1.0)]);
+        assert!(of_nixctl(&old, &here(), None, NOW).is_err());
     }
 
     #[test]

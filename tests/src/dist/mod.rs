@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 pub use broken::Broken;
 pub use by_hand::install_by_hand;
-pub use neighbour::Neighbour;
+pub use neighbour::{GARBAGE, Neighbour};
 pub use sized::{Sized, lab_size, official_size};
 
 use crate::error::{Context, Result};

@@ -26,9 +26,14 @@ pub struct Neighbour {
     pub version: String,
     /// The form in which it writes its state.
     pub schema: u32,
-    /// What is wrong with its daemon: a word that the daemon knows, or `none`.
+    /// What is wrong with its daemon: a word that the daemon knows, `none`, or [`GARBAGE`].
     pub fault: String,
+    /// What its archive says that it is.
+    pub named: String,
 }
+
+/// The daemon is no program at all.
+pub const GARBAGE: &str = "garbage";
 
 impl Neighbour {
     /// The version after the one that is built, with the next form of the state, and nothing wrong.
@@ -44,6 +49,7 @@ impl Neighbour {
             version: "0.2.0".to_owned(),
             schema: 5,
             fault: fault.to_owned(),
+            named: "0.2.0".to_owned(),
         }
     }
 
@@ -62,7 +68,7 @@ impl Neighbour {
     }
 
     fn top(&self) -> String {
-        format!("nixctl-{}-{}-linux", self.version, std::env::consts::ARCH)
+        format!("nixctl-{}-{}-linux", self.named, std::env::consts::ARCH)
     }
 
     fn pack_in(&self, scratch: &Path) -> Result<Vec<u8>> {
@@ -75,6 +81,10 @@ impl Neighbour {
             let strip = Run::new(&["strip", "-o", &to, &from]).deadline(DEADLINE);
             strip.run()?.ok()?;
             self.mark(&target)?;
+        }
+        if self.fault == GARBAGE {
+            let garbage = "no program\n".repeat(1000);
+            fs::write(top.join("nixctld"), garbage).context(|| "write a program")?;
         }
         let (top, name) = (self.top(), self.archive());
         let argv = [
@@ -99,6 +109,7 @@ impl Neighbour {
             version,
             schema,
             fault,
+            ..
         } = self;
         let mut marker = BEGIN.to_vec();
         marker.extend(format!("version={version};schema={schema};fault={fault};").into_bytes());

@@ -4,11 +4,16 @@
 //! disturbed, or one on which nothing was ever done, and the operation's state must say which.
 
 use std::path::Path;
+use std::sync::OnceLock;
 use std::time::Duration;
+
+use sha2::{Digest, Sha256};
 
 use super::trials::{self, Verdict};
 use super::{Disturbance, Fired, OPERATION, Stage, World, changes};
+use crate::dist::Neighbour;
 use crate::error::Result;
+use crate::paths::hex;
 use crate::snapshot::Snapshot;
 
 /// How long an interrupted operation may take to end by itself.
@@ -28,6 +33,8 @@ pub enum Victim {
     Uninstall,
     /// alice replaces it by the newer one.
     Upgrade,
+    /// alice replaces nixctl itself by the version after it.
+    SelfUpgrade,
 }
 
 /// What an undisturbed machine is like before and after.
@@ -37,6 +44,9 @@ struct Reference {
     after: Snapshot,
     first: u64,
     last: u64,
+    /// Of these, the commits up to this one are of the version before; the others are of the one after,
+    /// counted on.
+    hands_over: Option<u64>,
 }
 
 /// What became of one trial.
@@ -77,7 +87,7 @@ impl Victim {
     fn stage(self) -> Stage {
         match self {
             Self::Install => Stage::Daemon,
-            Self::Uninstall | Self::Upgrade => Stage::Nix,
+            Self::Uninstall | Self::Upgrade | Self::SelfUpgrade => Stage::Nix,
         }
     }
 
@@ -86,6 +96,11 @@ impl Victim {
             Self::Install => world.install_command(),
             Self::Uninstall => "nixctl uninstall --yes".to_owned(),
             Self::Upgrade => format!("nixctl upgrade --to {} --yes", world.newer().version),
+            Self::SelfUpgrade => format!(
+                "nixctl daemon upgrade --source {}/{} --yes",
+                world.server.url(),
+                Neighbour::next().archive()
+            ),
         }
     }
 
@@ -94,6 +109,7 @@ impl Victim {
             Self::Install => "install",
             Self::Uninstall => "uninstall",
             Self::Upgrade => "upgrade",
+            Self::SelfUpgrade => "self-upgrade",
         }
     }
 
@@ -102,20 +118,37 @@ impl Victim {
         match self {
             Self::Install => (false, true),
             Self::Uninstall => (true, false),
-            Self::Upgrade => (true, true),
+            Self::Upgrade | Self::SelfUpgrade => (true, true),
         }
     }
 
     fn boot(self) -> Result<World> {
         let name = format!("campaign-{}", self.kind());
-        World::boot_with(&name, self.stage(), |builder| {
+        let world = World::boot_with(&name, self.stage(), |builder| {
             if crate::full() {
                 builder.file(Path::new(AT_ONCE), DROP_IN, 0o644)
             } else {
                 // A few trials are with the unit as it is shipped.
                 builder
             }
-        })
+        })?;
+        if self == Self::SelfUpgrade {
+            // The same bytes each time: their hash is in the name of a folder.
+            static NEXT: OnceLock<Vec<u8>> = OnceLock::new();
+            let next = Neighbour::next();
+            let bytes = match NEXT.get() {
+                Some(bytes) => bytes,
+                None => {
+                    let packed = next.pack()?;
+                    NEXT.get_or_init(|| packed)
+                }
+            };
+            let sum = hex(&Sha256::digest(bytes));
+            let path = format!("/{}", next.archive());
+            world.server.put(&path, bytes.clone());
+            world.server.put(&format!("{path}.sha256"), sum);
+        }
+        Ok(world)
     }
 }
 
@@ -127,7 +160,13 @@ impl Reference {
         world.machine.count_commits()?;
         // Something that makes no commit, so that the count so far is only what the start made.
         world.run("alice", &victim.command(&world))?.ok()?;
-        let last = world.machine.commits()?;
+        let mut last = world.machine.commits()?;
+        let mut hands_over = None;
+        if victim == Victim::SelfUpgrade {
+            let own = world.machine.commits_of(env!("CARGO_PKG_VERSION"))?;
+            last += own;
+            hands_over = Some(own);
+        }
         let after = look(&world, works_after)?;
         // Commit 1 opens the database; what comes before the operation is not worth a trial.
         Ok(Self {
@@ -135,13 +174,21 @@ impl Reference {
             after,
             first: 2,
             last,
+            hands_over,
         })
     }
 
     fn trial(&self, victim: Victim, how: Disturbance, commit: u64) -> Result<Trial> {
         let mut world = victim.boot()?;
         let earlier: Vec<String> = world.operations()?.into_iter().map(|one| one.id).collect();
-        world.machine.disturb(how, commit)?;
+        match self.hands_over.filter(|own| commit > *own) {
+            Some(own) => {
+                let version = Neighbour::next().version;
+                let commit = commit - own;
+                world.machine.disturb_version(how, commit, &version)?;
+            }
+            None => world.machine.disturb(how, commit)?,
+        }
         let mut client = world.start("alice", &victim.command(&world))?;
         let (fired, client) = match how {
             Disturbance::PowerCut => {

@@ -84,6 +84,19 @@ impl Machine {
         })
     }
 
+    /// Commits of a daemon of that version since it started, as of the last one.
+    pub fn commits_of(&self, version: &str) -> Result<u64> {
+        let text = self.read_text(&format!("{COUNT}-{version}"))?;
+        text.trim()
+            .parse()
+            .map_err(|why| Error::new("count commits", why))
+    }
+
+    /// Prepares a disturbance at a commit of a daemon of that version.
+    pub fn disturb_version(&self, how: Disturbance, commit: u64, version: &str) -> Result<()> {
+        self.write_file(FILE, format!("{} {commit} {version}", how.word()), 0o644)
+    }
+
     /// Prepares a disturbance at a commit.
     pub fn disturb(&self, how: Disturbance, commit: u64) -> Result<()> {
         self.write_file(FILE, format!("{} {commit}", how.word()), 0o644)

@@ -13,7 +13,7 @@ use crate::health::look::upgrade::Trouble;
 use crate::host::Cancel;
 use crate::payload::release::this_system;
 use crate::upgrade::machine;
-use crate::upgrade::offer::{Here, Offered, standing};
+use crate::upgrade::offer::{Here, Offered, of_nixctl, standing};
 use crate::upgrade::reading::{Reading, Source, read};
 use crate::upgrade::rollout::Machine;
 
@@ -88,6 +88,16 @@ impl Shared {
         let mut recorded = self.recorded();
         if leaves_it_to_the_feed(request, settings) {
             recorded.offer = Some(self.fresh_offer(settings, cancel)?);
+        }
+        if let OperationRequest::SelfUpgrade(request) = request
+            && settings.upgrade.follows()
+            && request.source.is_none()
+            && !request.rollback
+        {
+            let named = request.version.as_deref();
+            let offer = self.offer_of_nixctl(settings, named, cancel)?;
+            // One that the feed does not have may be kept here.
+            recorded.offer = Some(offer).filter(|it| it.is_ok() || named.is_none());
         }
         Ok(recorded)
     }
@@ -175,18 +185,7 @@ impl Shared {
         settings: &Settings,
         cancel: &Cancel,
     ) -> Result<Result<Offered, String>, Failure> {
-        let now = self.tick();
-        self.follow(settings);
-        let (is_fresh, may_read) = {
-            let pace = &lock(&self.releases).pace;
-            (pace.is_fresh(now), pace.may_read(now))
-        };
-        // Whoever asks again and again has the server asked once in a minute.
-        match is_fresh {
-            true => {}
-            false if may_read => self.read_feed(settings, now, cancel)?,
-            false => self.trouble()?,
-        }
+        self.refresh(settings, cancel)?;
         let (here, now) = (self.here(settings), self.host.clock.now() / 1000);
         let mut releases = lock(&self.releases);
         releases.make_of_feed(&here, now);
@@ -196,6 +195,38 @@ impl Shared {
             (None, Some(it)) => Err(format!("Nix {}: {}", it.version, it.why)),
             (None, None) => Err("the release feed has nothing newer".to_owned()),
         })
+    }
+
+    /// The same of nixctl itself; a version may be named.
+    fn offer_of_nixctl(
+        &self,
+        settings: &Settings,
+        named: Option<&str>,
+        cancel: &Cancel,
+    ) -> Result<Result<Offered, String>, Failure> {
+        self.refresh(settings, cancel)?;
+        let (here, now) = (self.here(settings), self.host.clock.now() / 1000);
+        let releases = lock(&self.releases);
+        Ok(match &releases.feed {
+            Some(feed) => of_nixctl(feed, &here, named, now),
+            None => Err("the release feed was not read yet".to_owned()),
+        })
+    }
+
+    /// Reads the feed when it was read some time ago.
+    fn refresh(&self, settings: &Settings, cancel: &Cancel) -> Result<(), Failure> {
+        let now = self.tick();
+        self.follow(settings);
+        let (is_fresh, may_read) = {
+            let pace = &lock(&self.releases).pace;
+            (pace.is_fresh(now), pace.may_read(now))
+        };
+        // Whoever asks again and again has the server asked once in a minute.
+        match is_fresh {
+            true => Ok(()),
+            false if may_read => self.read_feed(settings, now, cancel),
+            false => self.trouble(),
+        }
     }
 }
 
