@@ -18,7 +18,7 @@ use crate::payload::STATE_DIR;
 
 /// Starts of the other version after which it is taken back.
 pub const ATTEMPTS: u32 = 3;
-/// How long after the first start none is tried any more.
+/// How long after the first start, of those since the machine was started, none is tried any more.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 /// How long a daemon that says that it is ready has to answer.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(8);
@@ -89,7 +89,9 @@ fn due(note: &Note, now: &Moment) -> Due {
             Due::PutBack(note.why.clone().unwrap_or_else(unknown))
         }
         Phase::Trying => {
-            let passed = note.began.as_ref().map_or(0, |began| now.since(began));
+            // How long the machine was off, and took to start, says nothing of the other version.
+            let began = note.began.as_ref().filter(|began| began.era == now.era);
+            let passed = began.map_or(0, |began| now.since(began));
             let seen = match note.seen.is_empty() {
                 true => "it ended before it could be asked",
                 false => &note.seen,
@@ -126,6 +128,9 @@ pub fn before(fs: &Fs, now: &Moment) -> Result<(), KeeperError> {
         Due::TryAgain => {
             note.attempts += 1;
             note.seen.clear();
+            if note.began.as_ref().is_none_or(|began| began.era != now.era) {
+                note.began = Some(now.clone());
+            }
         }
         Due::PutBack(why) => put_back(fs, &mut note, why)?,
     }
@@ -294,6 +299,27 @@ mod tests {
         machine.start(0);
         assert_eq!(machine.start(15_000).1, Phase::Trying);
         assert_eq!(machine.start(30_000), ("111".to_owned(), Phase::Back));
+    }
+
+    #[test]
+    fn a_restart_of_the_machine_is_one_more_start_and_no_time() {
+        let machine = Machine::new();
+        machine.start(0);
+        let later = |era: &str, millis| Moment {
+            era: era.to_owned(),
+            millis,
+        };
+        before(&machine.fs, &later("next", 80_000)).unwrap();
+        assert_eq!(machine.seen().1, Phase::Trying);
+        before(&machine.fs, &later("next", 81_000)).unwrap();
+        assert_eq!(machine.seen().1, Phase::Trying);
+        before(&machine.fs, &later("third", 1)).unwrap();
+        assert_eq!(machine.seen(), ("111".to_owned(), Phase::Back));
+        let machine = Machine::new();
+        machine.start(0);
+        before(&machine.fs, &later("next", 80_000)).unwrap();
+        before(&machine.fs, &later("next", 110_000)).unwrap();
+        assert_eq!(machine.seen(), ("111".to_owned(), Phase::Back));
     }
 
     #[test]

@@ -20,6 +20,8 @@ use crate::health::timeline::At;
 
 /// What the ladder knows Nix by.
 const PRODUCT: &str = "nix";
+/// What it knows nixctl by.
+const NIXCTL: &str = "nixctl";
 /// A feed that was read longer ago is read again before somebody who asks is told what it offers.
 pub const FRESH: Duration = Duration::from_secs(5 * 60);
 /// The same before anything is begun by itself: long enough for what is done between the two, and
@@ -97,16 +99,37 @@ impl Memory {
         self.ladders.judge(PRODUCT, version, false, at)
     }
 
-    /// Notes how an upgrade ended: `None` for well. True: that is to be stored.
+    /// The same of nixctl itself. `kept`: the version before the one in use; a newer one says that
+    /// somebody went back from it.
+    pub fn judge_nixctl(&self, version: &str, in_use: &str, kept: Option<&str>, at: At) -> Verdict {
+        let left = kept.filter(|kept| compare(kept, in_use) == Ordering::Greater);
+        if let Some(left) = left.filter(|left| compare(version, left) != Ordering::Greater) {
+            let why = format!("somebody went back from nixctl {left}");
+            return Verdict::Abandoned { why };
+        }
+        self.ladders.judge(NIXCTL, version, false, at)
+    }
+
+    /// Notes how an upgrade of Nix ended: `None` for well. True: that is to be stored.
     #[must_use]
     pub fn ended(&mut self, id: &OperationId, failed: Option<Failed<'_>>, at: At) -> bool {
+        self.ended_of(PRODUCT, id, failed, at)
+    }
+
+    /// The same of nixctl itself.
+    #[must_use]
+    pub fn ended_nixctl(&mut self, id: &OperationId, failed: Option<Failed<'_>>, at: At) -> bool {
+        self.ended_of(NIXCTL, id, failed, at)
+    }
+
+    fn ended_of(&mut self, of: &str, id: &OperationId, failed: Option<Failed<'_>>, at: At) -> bool {
         let is_ours = |tried: &mut Tried| tried.operation == *id;
         let tried = self.tried.take_if(is_ours);
         match (failed, &tried) {
-            (None, _) => self.ladders.worked(PRODUCT) || tried.is_some(),
+            (None, _) => self.ladders.worked(of) || tried.is_some(),
             (Some(why), Some(tried)) => {
                 let version = &tried.version;
-                self.ladders.failed(PRODUCT, version, false, why, at);
+                self.ladders.failed(of, version, false, why, at);
                 true
             }
             (Some(_), None) => false,

@@ -144,3 +144,17 @@ fn chance_is_drawn_anew_for_each_opening_and_release() {
     assert_eq!(other.until, 5000);
     assert_eq!(next(drawn, "1", &closed, 5000, 0), None);
 }
+
+#[test]
+fn nixctl_has_a_ladder_of_its_own() {
+    let mut memory = begun("0.2.0");
+    let judge = |memory: &Memory, kept| memory.judge_nixctl("0.2.0", "0.1.0", kept, at(0));
+    assert_eq!(judge(&memory, None), Verdict::Go);
+    assert_eq!(judge(&memory, Some("0.0.9")), Verdict::Go);
+    // Somebody went back from it.
+    let left = judge(&memory, Some("0.2.0"));
+    assert!(matches!(left, Verdict::Abandoned { .. }), "{left:?}");
+    assert!(memory.ended_nixctl(&id(1), Some("it hangs".into()), at(0)));
+    assert!(matches!(judge(&memory, None), Verdict::Rest { .. }));
+    assert_eq!(memory.judge("0.2.0", at(0)), Verdict::Go);
+}

@@ -5,7 +5,7 @@
 
 use std::cmp::Ordering;
 
-use nixctl_proto::feed::{Feed, LeftOut, Product, Release, Version, compare, newest_for};
+use nixctl_proto::feed::{Choice, Feed, LeftOut, Product, Release, Version, compare, newest_for};
 use nixctl_proto::request::InstallRequest;
 use serde::{Deserialize, Serialize};
 
@@ -56,6 +56,8 @@ pub struct Standing {
     pub waiting: Option<Waiting>,
     /// This machine's place in the rollout of the newest, and the share that has been reached.
     pub place: Option<(f64, f64)>,
+    /// What may be taken of nixctl itself, where a newer Nix than the one offered needs it first.
+    pub first: Option<Offered>,
 }
 
 /// Which machine it is.
@@ -112,11 +114,37 @@ pub fn standing(feed: &Feed, here: &Here, now: u64) -> Standing {
         } => Some((position.number(), *share)),
         Admission::Halted | Admission::Paused => None,
     });
+    let first = first(feed, here, &choice, offered.as_ref(), now);
     Standing {
         offered,
         waiting,
         place,
+        first,
     }
+}
+
+/// The nixctl that has to come first: the newest Nix that could be taken with it, and is not there,
+/// needs it.
+fn first(
+    feed: &Feed,
+    here: &Here,
+    choice: &Choice<'_>,
+    offered: Option<&Offered>,
+    now: u64,
+) -> Option<Offered> {
+    let there = offered.map_or(&here.nix, |it| &it.version);
+    let needs = choice
+        .left_out
+        .iter()
+        .filter_map(|(release, why)| match why {
+            LeftOut::NeedsNixctld { minimum } => Some((&release.version, minimum)),
+            _ => None,
+        });
+    let newer = needs.filter(|(version, _)| compare(version.as_str(), there) == Ordering::Greater);
+    let (_, minimum) = newer.max_by(|(a, _), (b, _)| a.compare(b))?;
+    let own = of_nixctl(feed, here, None, now).ok()?;
+    let is_enough = compare(&own.version, minimum.as_str()) != Ordering::Less;
+    is_enough.then_some(own)
 }
 
 /// What the feed has of nixctl itself for this machine: the version that is named, else the newest
@@ -324,6 +352,45 @@ mod tests {
         assert!(why.contains("0.3.0") && why.contains("turn"), "{why}");
         let old = feed(1, vec![own("0.0.9", 1.0)]);
         assert!(of_nixctl(&old, &here(), None, NOW).is_err());
+    }
+
+    #[test]
+    fn the_nixctl_that_a_newer_nix_needs_comes_first() {
+        let own = |version: &str, share: f64| Release {
+            product: Product::Nixctl,
+            ..release(version, share)
+        };
+        let needs = |version: &str, minimum: &str| Release {
+            minimum_nixctld: Some(minimum.parse().unwrap()),
+            ..release(version, 1.0)
+        };
+        let first = |releases: Vec<Release>| at(releases).first.map(|it| it.version);
+        let nixctl = Some("0.2.0".to_owned());
+        assert_eq!(
+            first(vec![needs("2.34.8", "0.2.0"), own("0.2.0", 1.0)]),
+            nixctl
+        );
+        let both = vec![
+            release("2.30.0", 1.0),
+            needs("2.34.8", "0.2.0"),
+            own("0.2.0", 1.0),
+        ];
+        assert_eq!(at(both.clone()).offered.unwrap().version, "2.30.0");
+        assert_eq!(first(both), nixctl);
+        for none in [
+            // Nothing asks for it, it is not enough, and its turn has not come.
+            vec![release("2.34.8", 1.0), own("0.2.0", 1.0)],
+            vec![needs("2.20.1", "0.2.0"), own("0.2.0", 1.0)],
+            vec![
+                release("2.34.8", 1.0),
+                needs("2.30.0", "0.2.0"),
+                own("0.2.0", 1.0),
+            ],
+            vec![needs("2.34.8", "0.3.0"), own("0.2.0", 1.0)],
+            vec![needs("2.34.8", "0.2.0"), own("0.2.0", 0.4)],
+        ] {
+            assert_eq!(first(none), None);
+        }
     }
 
     #[test]

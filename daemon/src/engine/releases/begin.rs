@@ -1,6 +1,6 @@
 //! Beginning an upgrade without a hand, and what is remembered of its end.
 
-use nixctl_proto::request::{OperationRequest, RequestOptions, UpgradeRequest};
+use nixctl_proto::request::{OperationRequest, RequestOptions, SelfUpgradeRequest, UpgradeRequest};
 use nixctl_proto::settings::Settings;
 use nixctl_proto::{OperationId, OperationState as State};
 
@@ -19,7 +19,14 @@ pub(in super::super) const REASON: &str = "release feed";
 impl Shared {
     /// Begins the upgrade that is due. Says whether it did.
     pub(super) fn begin_upgrade(&self, settings: &Settings) -> bool {
-        if self.has_work() || !self.takes_turn(settings) {
+        if self.has_work() {
+            return false;
+        }
+        let first = lock(&self.releases).standing.first.clone();
+        if let Some(first) = first {
+            return self.begin_self_upgrade(&first);
+        }
+        if !self.takes_turn(settings) {
             return false;
         }
         let Some(offered) = lock(&self.releases).offered().cloned() else {
@@ -54,6 +61,33 @@ impl Shared {
         }
     }
 
+    /// Begins to replace nixctl itself, which a newer Nix needs first. No turn in the fleet is asked for:
+    /// no service of the machine ends for it.
+    fn begin_self_upgrade(&self, first: &Offered) -> bool {
+        let options = RequestOptions {
+            reason: Some(REASON.to_owned()),
+            ..RequestOptions::default()
+        };
+        let request = OperationRequest::SelfUpgrade(SelfUpgradeRequest {
+            version: Some(first.version.clone()),
+            source: Some(first.url.clone()),
+            sha256: Some(first.sha256.clone()),
+            ..SelfUpgradeRequest::default()
+        });
+        let noted = |change: &mut Batch, id: &OperationId| self.note_begin(change, id, first);
+        match self.submit_with(request, options, 0, &noted) {
+            Ok(id) => {
+                tracing::info!(OPERATION_ID = %id, "replacing nixctl by {}", first.version);
+                true
+            }
+            Err(failure) => {
+                tracing::warn!("cannot begin to replace nixctl: {failure}");
+                lock(&self.releases).memory.tried = None;
+                false
+            }
+        }
+    }
+
     /// With the operation it is stored that it was begun without a hand: however the daemon ends,
     /// its failure counts.
     fn note_begin(
@@ -74,7 +108,8 @@ impl Shared {
 
     /// Remembers how an upgrade ended.
     pub(in super::super) fn note_upgrade_end(&self, record: &OperationRecord) {
-        let is_upgrade = matches!(record.request, OperationRequest::Upgrade(_));
+        let is_own = matches!(record.request, OperationRequest::SelfUpgrade(_));
+        let is_upgrade = matches!(record.request, OperationRequest::Upgrade(_)) || is_own;
         if !is_upgrade || !record.state.is_final() || record.options.dry_run {
             return;
         }
@@ -84,7 +119,12 @@ impl Shared {
         };
         let at = self.at();
         let mut releases = lock(&self.releases);
-        if releases.memory.ended(&record.id, failed, at) {
+        let memory = &mut releases.memory;
+        let is_news = match is_own {
+            true => memory.ended_nixctl(&record.id, failed, at),
+            false => memory.ended(&record.id, failed, at),
+        };
+        if is_news {
             self.keep_memory(&releases);
         }
         releases.forget_standing();

@@ -10,6 +10,7 @@ use nixctl_proto::{Failure, OperationState as State};
 use super::super::handle::{Engine, Shared, lock};
 use super::super::{Change, backoff};
 use crate::host::power::supply;
+use crate::takeover;
 use crate::upgrade::autopilot::Spread;
 use crate::upgrade::hold::{Facts, Hold, Opening, decide};
 use crate::upgrade::inhibit::What;
@@ -75,18 +76,28 @@ impl Shared {
     /// What holds what is offered; `None` where nothing is.
     fn hold(&self, settings: &Settings, standing: &Standing, now: u64) -> Option<Result<(), Hold>> {
         let upgrade = &settings.upgrade;
-        let version = match (&standing.offered, &standing.waiting) {
-            (Some(offered), _) => &offered.version,
-            (None, Some(waiting)) if waiting.is_halted => &waiting.version,
+        let version = match (&standing.first, &standing.offered, &standing.waiting) {
+            (Some(first), _, _) => &first.version,
+            (None, Some(offered), _) => &offered.version,
+            (None, None, Some(waiting)) if waiting.is_halted => &waiting.version,
             // What is said of its turn says more.
-            (None, _) => return None,
+            (None, None, _) => return None,
+        };
+        let ladder = match &standing.first {
+            Some(_) => {
+                let kept = takeover::plan::previous_version(&self.store.owned());
+                let in_use = nixctl_proto::version();
+                let memory = &lock(&self.releases).memory;
+                memory.judge_nixctl(version, in_use, kept.as_deref(), self.at())
+            }
+            None => lock(&self.releases).memory.judge(version, self.at()),
         };
         let what = Wanted {
             what: What::Upgrade,
             name: version,
             policy: upgrade.policy,
-            halted: standing.offered.is_none(),
-            ladder: lock(&self.releases).memory.judge(version, self.at()),
+            halted: standing.offered.is_none() && standing.first.is_none(),
+            ladder,
         };
         let before = lock(&self.releases).spread.take();
         let (decided, spread) = self.moment(settings, &what, before, now);
