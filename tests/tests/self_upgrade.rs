@@ -74,6 +74,8 @@ fn there_and_back_with_another_form_of_the_state() {
     assert!(output.success(), "{output:?}\n{}", world.daemon_log());
     assert_eq!(version(&world), "0.2.0");
     assert_cleared(&world);
+    let status = world.json("daemon status").unwrap();
+    assert_eq!(status["kept"][0], OLD, "{status}");
     let after = ids(&world);
     assert_eq!(after[1..], before, "the history is another one");
     world.build("bob", "bash", "after").unwrap();
@@ -276,4 +278,43 @@ fn what_runs_is_waited_for_and_who_watches_sees_the_end() {
     assert_eq!(status["nix_version"], **new, "{status}");
     let built = build.wait(OPERATION).unwrap();
     assert!(built.success(), "{built:?}");
+}
+
+#[test]
+fn what_is_not_proven_takes_nothing_in_and_can_be_cancelled() {
+    if !require() {
+        return;
+    }
+    let world = World::boot_installed("self-cancel").unwrap();
+    world.build("bob", "bash", "before").unwrap();
+    let before = world.snapshot().unwrap();
+    let upgrade = serve(&world, &Neighbour::next());
+    let client = world.start("alice", &upgrade).unwrap();
+    let until = Instant::now() + OPERATION;
+    loop {
+        let status = world.json("daemon status");
+        let is_new = status.is_ok_and(|it| it["daemon"] == "0.2.0");
+        if is_new {
+            break;
+        }
+        assert!(Instant::now() < until, "{}", world.daemon_log());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    // What is stored now would be lost with the way back.
+    let refused = world.run("alice", "nixctl uninstall --yes").unwrap();
+    println!("{refused:?}");
+    assert_eq!(refused.status, 5, "{refused:?}");
+    assert!(refused.stderr.contains("NIX1015"), "{refused:?}");
+    let running = world.operations().unwrap().remove(0);
+    assert_eq!(running.state, "running", "{running:?}");
+    let cancel = format!("nixctl cancel {}", running.id);
+    world.run("alice", &cancel).unwrap().ok().unwrap();
+    let output = client.wait(OPERATION).unwrap();
+    println!("{output:?}");
+    assert_eq!(output.status, 1, "{output:?}");
+    let ended = world.operations().unwrap().remove(0);
+    assert_eq!((&*ended.id, &*ended.state), (&*running.id, "cancelled"));
+    assert_eq!(version(&world), OLD);
+    assert_cleared(&world);
+    assert_eq!(changes(&before, &world.snapshot().unwrap()), [""; 0]);
 }

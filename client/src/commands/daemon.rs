@@ -1,6 +1,7 @@
 //! `nixctl daemon`
 
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::Command;
 
 use nixctl_proto::request::OperationRequest;
@@ -56,6 +57,8 @@ struct Document {
     unit: Option<Unit>,
     /// Ways to reach the daemon.
     transports: Vec<Transport>,
+    /// Other versions of both programs that are kept: what `nixctl daemon upgrade` goes back to.
+    kept: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -77,6 +80,7 @@ async fn status(context: &mut Context) -> Outcome {
         daemon: daemon.clone().unwrap_or_default(),
         unit: systemd::service().await,
         transports,
+        kept: kept(nixctl_proto::version()),
     };
     if context.json {
         context.terminal.json(&document);
@@ -90,6 +94,27 @@ async fn status(context: &mut Context) -> Outcome {
     } else {
         Exit::Unreachable
     })
+}
+
+/// Versions that are kept beside this program but for its own; what cannot be read is none.
+fn kept(own: &str) -> Vec<String> {
+    let program = std::env::current_exe().unwrap_or_default();
+    let library = match program.parent().and_then(Path::to_str) {
+        Some("/usr/local/bin") => "/usr/local/lib/nixctl",
+        Some("/opt/nixctl/bin") => "/opt/nixctl/lib",
+        _ => return Vec::new(),
+    };
+    let entries = std::fs::read_dir(library).into_iter().flatten().flatten();
+    let mut versions: Vec<String> = entries
+        .filter_map(|entry| {
+            let name = entry.file_name().into_string().ok()?;
+            Some(name.rsplit_once('-')?.0.to_owned())
+        })
+        .filter(|version| version != own)
+        .collect();
+    versions.sort();
+    versions.dedup();
+    versions
 }
 
 async fn over_bus() -> Transport {
@@ -153,6 +178,10 @@ fn lines(document: &Document, style: Style) -> Vec<String> {
         client = format!("{client} ({})", style.warning(&warning));
     }
     rows.push(vec!["client".to_owned(), client]);
+    if !document.kept.is_empty() {
+        let kept = clean(&document.kept.join(", "));
+        rows.push(vec!["kept".to_owned(), kept]);
+    }
     table::lines(&["", ""], &rows, None)
 }
 
@@ -196,6 +225,7 @@ mod tests {
                 Transport::new("bus", Ok("0.1.0".to_owned())),
                 Transport::new("socket", Err("permission denied".to_owned())),
             ],
+            kept: vec!["0.1.9".to_owned()],
         };
         assert_eq!(
             lines(&document, Style::PLAIN),
@@ -204,6 +234,7 @@ mod tests {
                 "bus      answers, version 0.1.0",
                 "socket   no answer: permission denied",
                 "client   0.2.0 (differs from the daemon's 0.1.0)",
+                "kept     0.1.9",
             ]
         );
     }
@@ -215,6 +246,7 @@ mod tests {
             daemon: String::new(),
             unit: None,
             transports: Vec::new(),
+            kept: Vec::new(),
         };
         assert_eq!(
             lines(&document, Style::PLAIN),
