@@ -144,6 +144,8 @@ pub struct Pace {
     /// When it was read last, and when it was believed last.
     last: Option<u64>,
     believed: Option<u64>,
+    /// When something held what is offered, as was seen last.
+    held: Option<u64>,
     failures: u32,
 }
 
@@ -201,9 +203,17 @@ impl Pace {
         self.is_believed() && self.is_within(now, FRESH)
     }
 
-    /// Whether it was read right before, and believed.
+    /// Notes what holds what is offered, if anything does.
+    pub fn sees(&mut self, hold: Option<&Result<(), Hold>>, now: u64) {
+        if matches!(hold, Some(Err(_))) {
+            self.held = Some(now);
+        }
+    }
+
+    /// Whether it was read right before, and believed: not while something still held what it offers.
     fn is_of_now(&self, now: u64) -> bool {
-        self.is_believed() && self.is_within(now, RIGHT_BEFORE)
+        let is_after = self.held.is_none() || self.believed > self.held;
+        self.is_believed() && is_after && self.is_within(now, RIGHT_BEFORE)
     }
 
     /// Whether it was believed when it was read last.

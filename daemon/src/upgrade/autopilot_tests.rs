@@ -110,6 +110,18 @@ fn nothing_is_taken_on_an_old_feed() {
 }
 
 #[test]
+fn what_was_read_while_something_held_it_is_read_again() {
+    let mut pace = Pace::default();
+    let (free, held) = (Ok(()), Err(Hold::Busy));
+    pace.looked(5_000, EVERY, true, 0);
+    pace.sees(Some(&held), 5_000);
+    assert_eq!(due(true, &pace, Some(&free), 6_000), Due::Read);
+    pace.looked(6_000, EVERY, true, 0);
+    pace.sees(Some(&free), 6_001);
+    assert_eq!(due(true, &pace, Some(&free), 6_001), Due::Upgrade);
+}
+
+#[test]
 fn what_is_held_or_not_followed_is_not_taken() {
     let mut pace = Pace::default();
     pace.looked(0, EVERY, true, 0);

@@ -124,8 +124,10 @@ impl Shared {
     }
 
     fn due_of_following(&self) -> Due {
-        let following = lock(&self.following);
-        due(true, &following.pace, following.hold.as_ref(), self.tick())
+        let Following { hold, pace, .. } = &mut *lock(&self.following);
+        let now = self.tick();
+        pace.sees(hold.as_ref(), now);
+        due(true, pace, hold.as_ref(), now)
     }
 
     /// When the feed is read next, where one is followed.

@@ -139,10 +139,10 @@ impl Shared {
         }
         self.weigh(&settings);
         let (now, decided) = {
-            let releases = lock(&self.releases);
+            let Releases { hold, pace, .. } = &mut *lock(&self.releases);
             let now = self.tick();
-            let hold = releases.hold.as_ref();
-            (now, due(true, &releases.pace, hold, now))
+            pace.sees(hold.as_ref(), now);
+            (now, due(true, pace, hold.as_ref(), now))
         };
         match decided {
             Due::Nothing => false,
