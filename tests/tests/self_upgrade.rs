@@ -150,7 +150,7 @@ fn goes_back(world: &World, broken: &Neighbour, code: &str) -> Duration {
 fn a_version_that_does_not_stay_goes_by_itself() {
     goes_back_from(
         "self-broken",
-        &["crash", "exit", "later", "unreadable", "worse"],
+        &["crash", "exit", "later", "unreadable", "worse", "stuck"],
     );
 }
 

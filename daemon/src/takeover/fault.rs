@@ -15,6 +15,12 @@ pub fn cannot_read() -> bool {
     false
 }
 
+/// Whether it cannot undo what it did.
+#[cfg(not(feature = "fault-injection"))]
+pub fn is_stuck() -> bool {
+    false
+}
+
 /// Whether its last proof fails.
 #[cfg(not(feature = "fault-injection"))]
 pub fn is_worse() -> bool {
@@ -60,10 +66,16 @@ pub fn cannot_read() -> bool {
     is("unreadable")
 }
 
+/// Whether it cannot undo what it did.
+#[cfg(feature = "fault-injection")]
+pub fn is_stuck() -> bool {
+    is("stuck")
+}
+
 /// Whether its last proof fails.
 #[cfg(feature = "fault-injection")]
 pub fn is_worse() -> bool {
-    is("worse")
+    is("worse") || is_stuck()
 }
 
 #[cfg(feature = "fault-injection")]

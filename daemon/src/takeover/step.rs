@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::archive::SelfArchive;
 use super::hand_over::HandOver;
 use super::note::{Note, Phase};
-use super::{Edition, PROGRAMS, drop_in, keeper_path, place};
+use super::{Edition, PROGRAMS, drop_in, fault, keeper_path, place};
 use crate::engine::step::StepFailure;
 use crate::host::Host;
 use crate::payload::worker::Task;
@@ -143,6 +143,10 @@ impl SelfStep {
                 }
             }
             SelfStep::Reload => reload(context.host)?,
+            SelfStep::Prove if fault::is_stuck() => {
+                let text = "cannot undo it: it was built to fail";
+                return Err(Failure::new(Code::FileFailed, text).into());
+            }
             SelfStep::Describe { .. } | SelfStep::Prove | SelfStep::Settle => {}
             SelfStep::HandOver(_) => return Err(not_here()),
         }

@@ -50,6 +50,24 @@ impl Run<'_> {
         }
     }
 
+    /// Whether a step of the version after, which it cannot undo, is left to the version of before, for
+    /// which this daemon goes down.
+    pub(super) fn is_taken_back(&self, index: u32, failed: &StepFailure) -> bool {
+        let over = (0u32..)
+            .zip(&self.steps)
+            .find_map(|(at, it)| match &it.step {
+                Step::SelfUpgrade(SelfStep::HandOver(over)) if at < index => Some(over),
+                _ => None,
+            });
+        let Some(over) = over else {
+            return false;
+        };
+        let why = &failed.failure.message;
+        tracing::error!(OPERATION_ID = %self.record.id, "cannot undo a step: {why}");
+        let taken = self.take_back(over);
+        taken.is_err_and(|it| it.stopped) && self.shared.is_going_down()
+    }
+
     /// What is done after a step instead of what was planned: once another version has taken over,
     /// that one plans the rest.
     pub(super) fn rest_after(&self, index: u32) -> Result<Option<Vec<PlannedStep>>> {

@@ -412,6 +412,8 @@ impl Run<'_> {
             Err(failed) if failed.stopped && self.cancel.requested() == Some(Stop::Shutdown) => {
                 Ok(true)
             }
+            // The version of before puts all back at once, whatever of it this one cannot undo.
+            Err(failed) if self.is_taken_back(index, &failed) => Ok(true),
             Err(failed) => {
                 let mut failure = Failure::new(
                     Code::NotUndone,
